@@ -1,0 +1,83 @@
+"""The report as one value, and its forms."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from noisybench.report import markdown, terminal, tidy
+from noisybench.report.grid import Grid, check_rule, make_grids
+from noisybench.report.results import RULES, Study, read_study
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a results folder says under one selection rule. Every form is a pure function of it: same files, same bytes."""
+
+    study: Study
+    rule: str
+    grids: tuple[Grid, ...]
+
+    @property
+    def title(self) -> str:
+        """Suite, selection rule and recipe in one line."""
+        kind = "smoke run of " if self.study.smoke else ""
+        return (
+            f"{kind}{self.study.suite} (version {self.study.version}): test accuracy in %, {RULES[self.rule]}, "
+            f"{self.study.recipe} recipe"
+        )
+
+    def to_markdown(self) -> str:
+        """The whole report as Markdown."""
+        return markdown.render(self)
+
+    def to_text(self, width: int = 100) -> str:
+        """The main tables and what they say, for a terminal."""
+        return terminal.render(self, width)
+
+    def to_csv(self) -> str:
+        """One row for each cell, every variant."""
+        return tidy.csv_text(self)
+
+    def to_json(self) -> str:
+        """Everything, with the single runs."""
+        return tidy.json_text(self)
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write report.md, report.csv and report.json, each under a temporary name first; returns their paths."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        forms = {"report.md": self.to_markdown(), "report.csv": self.to_csv(), "report.json": self.to_json()}
+        return [_write(folder / name, text) for name, text in forms.items()]
+
+
+def _write(path: Path, text: str) -> Path:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def report(run_dir: str | Path, *, accuracy: str | None = None, compare: Sequence[str] | None = None) -> Report:
+    """The report on a results folder: a pure function of its plan, its records and the published scores.
+
+    ``accuracy`` (a selection rule) and ``compare`` (names of published tables) replace what the plan says.
+    InputError without a plan or with an unknown rule or table; StoreError when the plan is damaged.
+    """
+    study = read_study(Path(run_dir))
+    rule = accuracy if accuracy is not None else study.accuracy
+    check_rule(rule)
+    return Report(study, rule, make_grids(study, rule))

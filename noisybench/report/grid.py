@@ -1,0 +1,168 @@
+"""From cells to tables: variants collapsed by ``choose``, methods ranked within a column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from noisybench.errors import InputError
+from noisybench.report.results import RULES, Cell, Study, finite
+from noisybench.report.statistics import Summary, lead, summarise
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One place of a table. ``variants`` are all that ``choose`` could pick from; ``cell`` is the one it picked.
+
+    ``best``: highest mean of its column; ``tied``: not told apart from the best. Both stay False where a run of the
+    column has no result yet, and for a method with a diverged run.
+    """
+
+    cell: Cell
+    variants: tuple[Cell, ...]
+    summary: Summary | None
+    best: bool = False
+    tied: bool = False
+
+    @property
+    def planned(self) -> int:
+        """Planned runs of the cell shown."""
+        return len(self.cell.runs)
+
+    @property
+    def diverged(self) -> int:
+        """Runs that diverged."""
+        return self.cell.count("diverged")
+
+    @property
+    def ranked(self) -> bool:
+        """It has a mean and no diverged run."""
+        return self.summary is not None and self.diverged == 0
+
+    @property
+    def settled(self) -> bool:
+        """Every run of every variant finished or diverged."""
+        return all(run.status in ("finished", "diverged") for cell in self.variants for run in cell.runs)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One noise of a table: the plan's label and the short one that heads the column."""
+
+    label: str
+    short: str
+    kind: str
+    rate: float | None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The table of one data set and one model: methods (rows) by noises (columns), both in the plan's order."""
+
+    dataset: str
+    model: str
+    rows: tuple[str, ...]
+    columns: tuple[Column, ...]
+    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+
+    def entry(self, row: str, column: Column) -> Entry | None:
+        """The entry of a method at a noise, None where the plan has none."""
+        return self.entries.get((row, column.label))
+
+    def column(self, column: Column) -> dict[str, Entry]:
+        """Method -> entry of one column."""
+        return {row: entry for row in self.rows if (entry := self.entry(row, column)) is not None}
+
+
+def check_rule(rule: str) -> None:
+    """InputError unless ``rule`` is a selection rule."""
+    if rule not in RULES:
+        raise InputError(f"no selection rule '{rule}'; there are: {', '.join(RULES)}")
+
+
+def accuracies(cell: Cell, rule: str) -> dict[str, float]:
+    """Seed -> test accuracy in percent under ``rule``; InputError where a finished run has none."""
+    for run in cell.finished:
+        if run.number(f"test_accuracy.{rule}") is None:
+            raise InputError(
+                f"no accuracy under the rule '{rule}' in run {run.run_id}"
+                + ("; it was trained without a hold-out (dataset.validation)" if rule == "validation" else "")
+            )
+    return cell.values(f"test_accuracy.{rule}")
+
+
+def make_grids(study: Study, rule: str) -> tuple[Grid, ...]:
+    """One grid for each (data set, model) of the plan, ranked."""
+    check_rule(rule)
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in study.cells:
+        groups.setdefault((cell.dataset, cell.model), []).append(cell)
+    return tuple(_grid(dataset, model, cells, rule) for (dataset, model), cells in groups.items())
+
+
+def _grid(dataset: str, model: str, cells: Sequence[Cell], rule: str) -> Grid:
+    places: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        places.setdefault((cell.method if cell.choose else cell.variant, cell.noise), []).append(cell)
+    entries = {}
+    for place, variants in places.items():
+        cell = choose(variants, rule)
+        entries[place] = Entry(cell, tuple(variants), summarise(list(accuracies(cell, rule).values())))
+    grid = Grid(dataset, model, tuple(dict.fromkeys(row for row, _ in places)), _columns(cells), entries)
+    for column in grid.columns:
+        for row, entry in _rank(grid.column(column), rule).items():
+            entries[row, column.label] = entry
+    return grid
+
+
+def _columns(cells: Iterable[Cell]) -> tuple[Column, ...]:
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        first.setdefault(cell.noise, cell)
+    columns = []
+    for label, cell in first.items():
+        noise = cell.settings["noise"]
+        rate = finite(noise.get("rate"))
+        kind = str(noise.get("kind"))
+        columns.append(Column(label, kind if rate is None else f"{kind} {100 * rate:g} %", kind, rate))
+    short = [column.short for column in columns]
+    return tuple(c if short.count(c.short) == 1 else replace(c, short=c.label) for c in columns)
+
+
+def choose(variants: Sequence[Cell], rule: str) -> Cell:
+    """The variant with the highest mean over its seeds: of test accuracy (``best``), of hold-out accuracy (``validation``).
+
+    A variant with a diverged run is picked only when all have one; the first of equals wins.
+    """
+    how = variants[0].choose
+    if how is None or len(variants) == 1:
+        return variants[0]
+    if how not in ("best", "validation"):
+        raise InputError(f"choose: '{how}' is neither best nor validation (method {variants[0].method})")
+
+    def quality(cell: Cell) -> tuple[bool, bool, float]:
+        values = accuracies(cell, rule) if how == "best" else cell.values("validation_accuracy")
+        if how == "validation" and len(values) < len(cell.finished):
+            raise InputError(
+                f"choose: validation needs a hold-out (dataset.validation), {cell.variant} was trained without one"
+            )
+        summary = summarise(list(values.values()))
+        return summary is not None, cell.count("diverged") == 0, summary.mean if summary else 0.0
+
+    return max(variants, key=quality)
+
+
+def _rank(column: dict[str, Entry], rule: str) -> dict[str, Entry]:
+    """The column with ``best`` and ``tied`` set, unless a run in it is still without a result."""
+    ranked = {row: entry for row, entry in column.items() if entry.ranked}
+    if len(ranked) < 2 or not all(entry.settled for entry in column.values()):
+        return column
+    values = {row: accuracies(entry.cell, rule) for row, entry in ranked.items()}
+    means = {row: entry.summary.mean for row, entry in ranked.items() if entry.summary is not None}
+    top = max(means.values())
+    winners = [row for row in ranked if means[row] == top]
+    behind = lead(values[winners[0]], {row: values[row] for row in ranked if row not in winners})
+    out = dict(column)
+    for row in ranked:
+        out[row] = replace(column[row], best=row in winners, tied=row in behind and not behind[row])
+    return out

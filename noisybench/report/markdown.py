@@ -1,0 +1,116 @@
+"""The report as Markdown: readable in a terminal and on a code host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from noisybench.report import remarks, words
+from noisybench.report.grid import Entry, Grid
+from noisybench.report.notes import Footnotes
+from noisybench.report.statistics import summarise
+
+if TYPE_CHECKING:
+    from noisybench.report.document import Report
+
+
+def escape(text: str) -> str:
+    """Text as Markdown shows it, on one line: no emphasis, no HTML, no table cell begins or ends in it."""
+    text = re.sub(r"\s+", " ", text).strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\|*`])", r"\\\1", text)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with the first column to the left; cells are Markdown already."""
+    align = ["left"] + ["right"] * (len(head) - 1)
+    return str(
+        tabulate(rows, headers=list(head), tablefmt="pipe", disable_numparse=True, colalign=align if rows else None)
+    )
+
+
+def render(report: Report) -> str:
+    """The whole report."""
+    notes = Footnotes()
+    blocks = [f"# {escape(report.title)}"]
+    if report.study.description:
+        blocks.append(escape(report.study.description))
+    if report.study.smoke or report.study.synthetic:
+        blocks.append(f"**{escape(banner(report))}**")
+    blocks.append(escape(words.counts(report.study)))
+    blocks += [escape(line) for line in remarks.warnings(report)]
+    for grid in report.grids:
+        blocks.append(f"## {escape(grid.dataset)}, {escape(grid.model)}")
+        blocks += _main(grid, notes)
+        blocks += _memorised(grid)
+    blocks += [escape(sentence) for sentence in remarks.sentences(report)]
+    if len(notes):
+        blocks.append("## Footnotes")
+        blocks.append("\n".join(f"- [{letter}] {escape(text)}" for letter, text in notes))
+    return "\n\n".join(blocks) + "\n"
+
+
+def banner(report: Report) -> str:
+    """What a smoke run or stand-in data must say first."""
+    parts = []
+    if report.study.smoke:
+        parts.append("Smoke run: a tiny subset and a few epochs, to see that everything works.")
+    if report.study.synthetic:
+        parts.append("Synthetic data in place of the real data set.")
+    return " ".join([*parts, "No published score is shown."])
+
+
+def _main(grid: Grid, notes: Footnotes) -> list[str]:
+    rows = []
+    for row in grid.rows:
+        cells = [_cell(grid.entry(row, column), notes) for column in grid.columns]
+        rows.append([escape(row), *cells])
+    blocks = [table(["method", *(escape(c.short) for c in grid.columns)], rows)]
+    lines = remarks.legend(grid, "**Bold**", "*Italic*")
+    if lines:
+        blocks.append(" ".join(lines))
+    chosen = remarks.chosen(grid)
+    if chosen:
+        blocks.append("\n".join(f"- {escape(line)}" for line in chosen))
+    return blocks
+
+
+def _cell(entry: Entry | None, notes: Footnotes) -> str:
+    if entry is None:
+        return "–"
+    text = words.accuracy(entry)
+    text = f"**{text}**" if entry.best else f"*{text}*" if entry.tied else text
+    return text + notes.mark(remarks.entry_notes(entry))
+
+
+def memorised_rows(grid: Grid) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the memorised / corrected table, over the noises that flip labels; no rows where none does."""
+    shares = {
+        place: tuple(summarise(list(entry.cell.values(f"final.{key}").values())) for key in ("memorised", "corrected"))
+        for place, entry in grid.entries.items()
+    }
+    columns = [c for c in grid.columns if any(shares.get((row, c.label), (None,))[0] for row in grid.rows)]
+    rows = []
+    for row in grid.rows:
+        cells = []
+        for column in columns:
+            memorised, corrected = shares.get((row, column.label), (None, None))
+            both = [f"{s.mean:.1f}" if s else "–" for s in (memorised, corrected)]
+            cells.append(" / ".join(both) if memorised or corrected else "–")
+        if any(cell != "–" for cell in cells):
+            rows.append([row, *cells])
+    return ["method", *(c.short for c in columns)], rows
+
+
+def _memorised(grid: Grid) -> list[str]:
+    head, rows = memorised_rows(grid)
+    if not rows:
+        return []
+    return [
+        "### Memorised / corrected",
+        "Of the training images with a wrong label, the share in % that the final network gives its wrong label "
+        "(memorised) and its true label (corrected). Mean over finished runs.",
+        table([escape(text) for text in head], [[escape(text) for text in row] for row in rows]),
+    ]

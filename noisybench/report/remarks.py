@@ -1,0 +1,194 @@
+"""What stands beside the numbers: footnotes of the main table, warnings about the records, closing sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from noisybench.report import words
+from noisybench.report.grid import Column, Entry, Grid
+from noisybench.report.results import Cell
+from noisybench.report.statistics import paired_difference
+from noisybench.spec import at
+
+if TYPE_CHECKING:
+    from noisybench.report.document import Report
+
+MARKS = {
+    "rate-aware": "rate-aware: a hyperparameter was set by the true noise rate or kind",
+    "oracle": "oracle: the method was given something no one has in practice (`oracle: true`)",
+}
+
+
+def entry_notes(entry: Entry) -> list[str]:
+    """Footnotes of one place of the main table."""
+    notes = [MARKS.get(mark, mark) for mark in entry.cell.marks]
+    if entry.cell.choose == "best" and len(entry.variants) > 1:
+        notes.append("an oracle: the variant was chosen by its accuracy on the test set")
+    if entry.cell.choose == "validation" and len(entry.variants) > 1:
+        notes.append("the variant was chosen by its accuracy on the noisy hold-out")
+    if len(entry.variants) > 1 and entry.cell.choose and not entry.settled:
+        notes.append("chosen while runs of its variants are without a result")
+    return notes
+
+
+def chosen(grid: Grid) -> list[str]:
+    """For each method whose variants were collapsed: which one each column shows."""
+    lines = []
+    for row in grid.rows:
+        parts = []
+        for column in grid.columns:
+            entry = grid.entry(row, column)
+            if entry and entry.cell.choose and len(entry.variants) > 1 and entry.summary:
+                parts.append(f"{column.short}: {variant_of(entry.cell)}")
+        if parts:
+            lines.append(f"{row} shows {'; '.join(parts)}")
+    return lines
+
+
+def variant_of(cell: Cell) -> str:
+    """``alpha=8`` of ``Mixup[alpha=8]``."""
+    rest = cell.variant.removeprefix(cell.method)
+    return rest[1:-1] if rest.startswith("[") and rest.endswith("]") else cell.variant
+
+
+def legend(grid: Grid, best: str, tied: str) -> list[str]:
+    """What the marks in a table mean; only those that occur."""
+    entries = list(grid.entries.values())
+    out = []
+    if any(e.summary and e.summary.half_width is not None for e in entries):
+        out.append("± is the half width of the 95 % interval over seeds (Student's t).")
+    if any(e.best for e in entries):
+        out.append(f"{best}: highest mean of its column.")
+    if any(e.tied for e in entries):
+        alone = all(e.summary is None or e.summary.n < 2 for e in entries)
+        out.append(
+            f"{tied}: not told apart from it"
+            + (
+                "; with one seed nothing can be."
+                if alone
+                else " (paired over seeds, 95 % for all of a column's pairs together)."
+            )
+        )
+    if any(not e.settled for e in entries):
+        out.append("No best is marked in a column where a run is without a result.")
+    if any(e.diverged for e in entries):
+        out.append("A method with a diverged run is not ranked.")
+    return out
+
+
+def warnings(report: Report) -> list[str]:
+    """What is wrong with the records: damaged, not in the plan, or not made from the same labels and data."""
+    study, out = report.study, []
+    if study.damaged:
+        names = ", ".join(f"{run_id} ({why})" for run_id, why in study.damaged)
+        out.append(f"{_records(len(study.damaged))} damaged and not used: {names}.")
+    if study.unplanned:
+        out.append(f"{_records(len(study.unplanned))} not in the plan and not used: {', '.join(study.unplanned)}.")
+    for what, path in (("label", "noise.sha256"), ("data", "data.fingerprint")):
+        for place in _mixed(report, path):
+            out.append(f"The runs of {place} do not share one {what} hash; they must not be compared.")
+    return out
+
+
+def _records(n: int) -> str:
+    return f"{n} record is" if n == 1 else f"{n} records are"
+
+
+def _mixed(report: Report, path: str) -> Iterator[str]:
+    for grid in report.grids:
+        for column in grid.columns:
+            hashes: dict[str, set[str]] = {}
+            for entry in grid.column(column).values():
+                for cell in entry.variants:
+                    for run in cell.finished:
+                        hashes.setdefault(run.seed, set()).add(str(at(run.result or {}, path)))
+            mixed = [seed for seed, found in hashes.items() if len(found) > 1]
+            if mixed:
+                yield f"{grid.dataset}, {column.short}, seed {words.listing(mixed)}"
+
+
+def is_plain(cell: Cell) -> bool:
+    """Plain training: cross entropy, no mixup, no relabelling, an optimiser that wraps no other."""
+    settings = cell.settings
+    return (
+        at(settings, "method.algorithm.name") in (None, "erm")
+        and at(settings, "method.loss.name") in (None, "ce")
+        and not at(settings, "method.mixup")
+        and not at(settings, "method.relabel")
+        and at(settings, "training.optimizer.base") is None
+    )
+
+
+def sentences(report: Report) -> list[str]:
+    """One or two sentences that the data support, on the first table that has something to say."""
+    if report.study.smoke:
+        return ["A smoke run shows that everything works; its numbers mean nothing."]
+    for grid in report.grids:
+        found = [s for s in (_memorising(report, grid), _ranking(grid)) if s]
+        if found:
+            return found
+    return []
+
+
+def _memorising(report: Report, grid: Grid) -> str | None:
+    """What plain training loses where it loses most, beside the best method there."""
+    plain = next(
+        (row for row in grid.rows if any(is_plain(e.cell) for (r, _), e in grid.entries.items() if r == row)), None
+    )
+    if plain is None:
+        return None
+    worst: tuple[float, Column, Entry, str | None] | None = None
+    for column in grid.columns:
+        entries = grid.column(column)
+        entry = entries.get(plain)
+        if entry is None or entry.summary is None or not entry.ranked or not entry.cell.values("final.memorised"):
+            continue
+        best = next((row for row, e in entries.items() if e.best and row != plain), None)
+        other = entries[best].summary if best else None
+        gap = other.mean - entry.summary.mean if other else 0.0
+        if worst is None or gap > worst[0]:
+            worst = (gap, column, entry, best)
+    if worst is None:
+        return None
+    _, column, entry, best = worst
+    assert entry.summary is not None  # entries without one were skipped above
+    memorised = entry.cell.values("final.memorised")
+    share = sum(memorised[seed] for seed in sorted(memorised)) / len(memorised)
+    verb = "ends at" if report.rule == "last" else "scores"
+    text = f"At {column.short}, {plain} {verb} {entry.summary.mean:.1f} % and has memorised {share:.0f} % of the wrong labels"
+    if best is None:
+        return text + "."
+    rival = grid.entries[best, column.label]
+    assert rival.summary is not None  # best entries have a mean
+    path = f"test_accuracy.{report.rule}"
+    difference = paired_difference(rival.cell.values(path), entry.cell.values(path))
+    if difference is None or difference.half_width is None:
+        return f"{text}; {best} has {rival.summary.mean:.1f} % (one seed: no interval)."
+    doubt = "" if difference.excludes_zero() else ", an interval that includes zero"
+    return (
+        f"{text}; {best} has {rival.summary.mean:.1f} %, "
+        f"{words.signed(difference.mean)} ± {difference.half_width:.1f} points{doubt}."
+    )
+
+
+def _ranking(grid: Grid) -> str | None:
+    """Where the best method is ahead of every other beyond the seeds' scatter, and where it is not."""
+    ahead: dict[str, list[str]] = {}
+    shared: list[str] = []
+    for column in grid.columns:
+        entries = grid.column(column)
+        best = [row for row, entry in entries.items() if entry.best]
+        if not best:
+            continue
+        if len(best) == 1 and not any(entry.tied for entry in entries.values()):
+            ahead.setdefault(best[0], []).append(column.short)
+        else:
+            shared.append(column.short)
+    parts = [f"{row} is ahead of every other method at {words.listing(where)}" for row, where in ahead.items()]
+    if shared:
+        parts.append(f"at {words.listing(shared)} the best method is not told apart from the next")
+    if not parts:
+        return None
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:] + "."

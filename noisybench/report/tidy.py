@@ -1,0 +1,115 @@
+"""The report for other programs: CSV with one row a cell, JSON with cells and runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from noisybench.report import remarks
+from noisybench.report.grid import Column, Entry, Grid, accuracies
+from noisybench.report.results import RULES, STATUSES, Cell, Run
+from noisybench.report.statistics import summarise
+
+if TYPE_CHECKING:
+    from noisybench.report.document import Report
+
+
+def json_text(report: Report) -> str:
+    """The whole report as JSON, keys in a fixed order."""
+    study = report.study
+    data = {
+        "schema": 1,
+        "suite": study.suite,
+        "version": study.version,
+        "description": study.description,
+        "recipe": study.recipe,
+        "smoke": study.smoke,
+        "synthetic": study.synthetic,
+        "accuracy": report.rule,
+        "accuracy_meaning": RULES[report.rule],
+        "counts": study.counts,
+        "damaged": [{"run_id": run_id, "why": why} for run_id, why in study.damaged],
+        "unplanned": list(study.unplanned),
+        "warnings": remarks.warnings(report),
+        "sentences": remarks.sentences(report),
+        "cells": [{**row, "runs": [_run(run) for run in cell.runs]} for row, cell in _cells(report)],
+    }
+    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def csv_text(report: Report) -> str:
+    """One row for each cell and variant; text that a spreadsheet would run as a formula is quoted with ``'``."""
+    rows = [row for row, _ in _cells(report)]
+    flat = [{key: _flat(value) for key, value in row.items()} for row in rows]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return out.getvalue()
+
+
+def _flat(value: Any) -> Any:
+    if isinstance(value, list):
+        value = "; ".join(str(item) for item in value)
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return "'" + value
+    return value
+
+
+def _cells(report: Report) -> Iterator[tuple[dict[str, Any], Cell]]:
+    for grid in report.grids:
+        for column in grid.columns:
+            for row, entry in grid.column(column).items():
+                for cell in entry.variants:
+                    yield _row(report, grid, column, row, entry, cell), cell
+
+
+def _row(report: Report, grid: Grid, column: Column, row: str, entry: Entry, cell: Cell) -> dict[str, Any]:
+    shown = cell is entry.cell
+    summary = summarise(list(accuracies(cell, report.rule).values()))
+    out: dict[str, Any] = {
+        "dataset": grid.dataset,
+        "model": grid.model,
+        "noise": column.label,
+        "kind": column.kind,
+        "rate": column.rate,
+        "method": row,
+        "variant": cell.variant,
+        "shown": shown,
+        "accuracy": report.rule,
+        "mean": summary.mean if summary else None,
+        "half_width": summary.half_width if summary else None,
+        "std": summary.std if summary else None,
+        "n": summary.n if summary else 0,
+        "planned": len(cell.runs),
+        **{status: cell.count(status) for status in STATUSES},
+        "best": shown and entry.best,
+        "tied": shown and entry.tied,
+        "notes": remarks.entry_notes(entry) if shown else [],
+    }
+    for rule in RULES:
+        of_rule = summarise(list(cell.values(f"test_accuracy.{rule}").values()))
+        out[f"mean_{rule}"] = of_rule.mean if of_rule else None
+    for key, path in (
+        ("memorised", "final.memorised"),
+        ("corrected", "final.corrected"),
+        ("realised_rate", "noise.realised_rate"),
+        ("gradient_evaluations", "gradient_evaluations"),
+    ):
+        values = summarise(list(cell.values(path).values()))
+        out[key] = values.mean if values else None
+    return out
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "seed": run.seed,
+        "status": run.status,
+        "test_accuracy": {rule: run.number(f"test_accuracy.{rule}") for rule in RULES},
+        "memorised": run.number("final.memorised"),
+        "corrected": run.number("final.corrected"),
+    }
