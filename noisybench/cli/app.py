@@ -1,0 +1,170 @@
+"""``noisybench``: run, report, inject, list, show, validate. Torch is imported by a command, never by ``--help``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noisybench import __version__
+from noisybench.errors import NoisybenchError
+
+app = typer.Typer(
+    name="noisybench",
+    help="Train image classifiers on wrong labels, honestly compared.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Edit the suite first; repeatable.")]
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE.py", help="Register a file's components.")]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where data lies. Default: $NOISYBENCH_DATA, else a user cache.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Options of noisybench itself."""
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped suite (see: noisybench list suites).")],
+    runs: Annotated[Path, typer.Option("--runs", help="Folder for results.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="Store under this suite name instead.")] = None,
+    sets: Sets = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="KEY=A|B", help="Train these runs only; repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained; write nothing.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Shrink to a tiny subset and 3 epochs, to see that it works.")] = False,
+    workers: Annotated[str, typer.Option(help="Processes; 0 trains in this one; auto: one a core or GPU.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads a run may use.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train failed runs again.")] = False,
+    replace_stale: Annotated[
+        bool, typer.Option("--replace-stale", help="Set aside results made from other data of the same name.")
+    ] = False,
+    keep_weights: Annotated[str, typer.Option(help="auto (below 16 MB, and of the first seed), all or no.")] = "auto",
+) -> None:
+    """Train what a suite describes and is not settled yet, then print its report."""
+    from noisybench.cli.run import run_suite
+
+    raise typer.Exit(
+        run_suite(
+            suite,
+            runs,
+            name=name,
+            sets=sets or [],
+            only=only or [],
+            dry_run=dry_run,
+            smoke=smoke,
+            workers=workers,
+            threads=threads,
+            device=device,
+            data_dir=data_dir,
+            plugins=plugin or [],
+            retry_failed=retry_failed,
+            replace_stale=replace_stale,
+            keep_weights=keep_weights,
+        )
+    )
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUNS", help="A suite's folder, for example runs/quickstart.")],
+    accuracy: Annotated[str | None, typer.Option(help="Selection rule: last, last10, validation or best.")] = None,
+    compare: Annotated[list[str] | None, typer.Option(help="A source of published scores; repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write report.md, .csv, .json. Default: the folder.")] = None,
+) -> None:
+    """Compare the records of a suite; write Markdown, CSV and JSON; print the main table."""
+    from noisybench.cli.inspect import print_report
+
+    print_report(folder, accuracy, compare, out)
+
+
+@app.command()
+def inject(
+    dataset: Annotated[str, typer.Option(help="Data set name, or a YAML mapping: '{name: npz, path: a.npz}'.")],
+    kind: Annotated[str, typer.Option(help="Kind of noise (see: noisybench list noise).")],
+    out: Annotated[Path, typer.Option(help="npz to write.")],
+    rate: Annotated[float | None, typer.Option(help="Requested rate, 0 to 1.")] = None,
+    seed: Annotated[int, typer.Option(help="Noise seed.")] = 0,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another parameter of the kind; repeatable.")
+    ] = None,
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+) -> None:
+    """Corrupt a data set's training labels and save them."""
+    from noisybench.cli.inspect import inject_labels
+
+    inject_labels(dataset, kind, out, rate, seed, sets or [], data_dir, plugin or [])
+
+
+@app.command("list")
+def list_(
+    family: Annotated[str | None, typer.Argument(help="suites, literature, or a family: loss, noise, model, ...")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """List suites, components and published sources."""
+    from noisybench.cli.inspect import print_list
+
+    print_list(family, plugin or [])
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A component (gce, or loss:gce), a suite, or a source of scores.")],
+    sets: Sets = None,
+    plugin: Plugins = None,
+) -> None:
+    """Show a component's docstring, parameters, citation and published scores; or what a suite expands to."""
+    from noisybench.cli.inspect import print_show
+
+    print_show(name, sets or [], plugin or [])
+
+
+@app.command()
+def validate(
+    suite: Annotated[str, typer.Argument(help="A YAML file or the name of a shipped suite.")],
+    sets: Sets = None,
+    plugin: Plugins = None,
+) -> None:
+    """Check a suite and count its runs; train and write nothing."""
+    from noisybench.cli.inspect import print_validation
+
+    print_validation(suite, sets or [], plugin or [])
+
+
+def main() -> None:
+    """Entry point: one line and an exit code for every error a user can act on."""
+    try:
+        app()
+    except NoisybenchError as error:
+        print(f"noisybench: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("noisybench: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -1,0 +1,222 @@
+"""The commands that look: report, inject, list, show, validate."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from tabulate import tabulate
+
+from noisybench import registry
+from noisybench.errors import InputError, UnknownName
+
+console = Console(soft_wrap=True, highlight=False, markup=False)
+
+
+def print_report(folder: Path, accuracy: str | None, compare: Sequence[str] | None, out: Path | None) -> None:
+    """Write report.md, report.csv and report.json beside the records and print the main table."""
+    from noisybench.report import report
+
+    made = report(folder, accuracy=accuracy, compare=compare)
+    console.print(made.to_text())
+    made.write(out or folder)
+    console.print(f"Full report: {(out or folder) / 'report.md'} (also .csv and .json)")
+
+
+# -- inject -----------------------------------------------------------------------------------------------------------
+
+
+def inject_labels(
+    dataset: str,
+    kind: str,
+    out: Path,
+    rate: float | None,
+    seed: int,
+    sets: Sequence[str],
+    data_dir: Path | None,
+    plugins: Sequence[Path],
+) -> None:
+    """Corrupt the training labels of a data set and write them with everything needed to check them."""
+    from noisybench.data import DataFolder, default_data_dir, prepare
+    from noisybench.noise import inject
+    from noisybench.suite import resolve_dataset
+
+    _load(plugins)
+    registry.get("noise", kind)  # before any data is read
+    params = dict(_assignment(text) for text in sets)
+    if rate is not None:
+        params["rate"] = rate
+    block = resolve_dataset(_yaml(dataset, "--dataset"))
+    if out.is_dir() or not out.resolve().parent.is_dir():
+        raise InputError(f"--out {out}: not a file in an existing folder")
+    data = prepare(block, DataFolder(data_dir or default_data_dir(), Path.cwd()))
+    noisy = inject(
+        data.train_labels, kind, num_classes=data.num_classes, seed=seed, images=data.train_images, **params
+    )
+    noisy.save(out, clean=data.train_labels)
+    wrong = int(noisy.flipped.sum())
+    console.print(f"{data.name}: {wrong:,} of {len(noisy.labels):,} labels are wrong ({noisy.realised_rate:.2%}).")
+    console.print(f"Measured transition (row: true class; percent), SHA-256 of the labels {noisy.sha256[:16]}:")
+    names = [name[:10] for name in data.class_names]
+    rows = [[name, *(f"{100 * share:.1f}" for share in row)] for name, row in zip(names, noisy.transition, strict=True)]
+    if len(names) <= 20:
+        console.print(tabulate(rows, headers=["", *names], stralign="right", disable_numparse=True))
+    console.print(f"Written: {out}")
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {text}: must be KEY=VALUE")
+    return key, _yaml(value, f"--set {text}")
+
+
+def _yaml(text: str, where: str) -> Any:
+    from noisybench.suite import parse_value
+
+    try:
+        return parse_value(text)
+    except (yaml.YAMLError, InputError) as error:
+        raise InputError(f"{where}: not a YAML value: {text}") from error
+
+
+def _load(plugins: Sequence[Path]) -> None:
+    for plugin in plugins:
+        registry.load_plugin(plugin)
+
+
+# -- list -------------------------------------------------------------------------------------------------------------
+
+
+def print_list(family: str | None, plugins: Sequence[Path]) -> None:
+    """One line a thing: name, citation, first line of its docstring."""
+    from noisybench import literature
+    from noisybench.suite import shipped_suites
+
+    _load(plugins)
+    wanted = [family] if family else ["suites", *registry.FAMILIES, "literature"]
+    known = ["suites", "literature", *registry.FAMILIES]
+    for name in wanted:
+        singular = {**{f"{f}s": f for f in registry.FAMILIES}, "losses": "loss", "suite": "suites"}.get(name, name)
+        if singular not in known:
+            raise UnknownName(f"nothing is called '{name}'{registry.did_you_mean(name, known)}; there are: {', '.join(known)}")
+        if singular == "suites":
+            rows = [[suite.name, "", suite.description] for suite in shipped_suites()]
+        elif singular == "literature":
+            rows = [[source.name, f"{len(source.scores)} scores", source.title] for source in literature.sources()]
+        else:
+            rows = [[c.name, c.cite or "", c.summary] for c in registry.components(singular)]
+        console.print(f"{name}:")
+        console.print(textwrap.indent(tabulate(_short(rows), tablefmt="plain", disable_numparse=True), "  "))
+
+
+def _short(rows: list[list[str]]) -> list[list[str]]:
+    return [[*row[:-1], textwrap.shorten(row[-1], 90, placeholder=" ...")] for row in rows]
+
+
+# -- show -------------------------------------------------------------------------------------------------------------
+
+
+def print_show(name: str, sets: Sequence[str], plugins: Sequence[Path]) -> None:
+    """A component (of every family that has the name), a suite, or a source of published scores."""
+    from noisybench import literature
+    from noisybench.suite import load_suite, render, shipped_suites
+
+    _load(plugins)
+    family, colon, plain = name.partition(":")
+    if colon and family in registry.FAMILIES:
+        _show_component(registry.get(family, plain))
+        return
+    if Path(name).suffix in (".yaml", ".yml") or Path(name).is_file() or name in {s.name for s in shipped_suites()}:
+        console.print(render(load_suite(name, sets=sets).expand()))
+        return
+    if name in {source.name for source in literature.sources()}:
+        _show_source(literature.load_source(name))
+        return
+    found = [family for family in registry.FAMILIES if name in registry.names(family)]
+    if not found:
+        known = [n for f in registry.FAMILIES for n in registry.names(f)]
+        known += [s.name for s in shipped_suites()] + [s.name for s in literature.sources()]
+        raise UnknownName(f"nothing is called '{name}'{registry.did_you_mean(name, known)} (see: noisybench list)")
+    for family in found:
+        _show_component(registry.get(family, name))
+
+
+def _show_component(component: registry.Component) -> None:
+    from noisybench import literature
+
+    console.print(f"{component.family} '{component.name}', version {component.version}")
+    if component.origin:
+        console.print(f"from a plug-in ({component.origin})")
+    console.print("\n" + (inspect.getdoc(component.target) or "(no docstring)") + "\n")
+    rows = []
+    for key in component.keys:
+        info = component.field(key)
+        default = "required" if info.is_required() else registry.shown(info.default)
+        rows.append([key, describe_type(info), default])
+    if rows:
+        console.print(tabulate(rows, headers=["parameter", "takes", "default"], tablefmt="simple", disable_numparse=True))
+    else:
+        console.print("It takes no parameters.")
+    if component.cite:
+        console.print(f"\nCite: {literature.citation(component.cite)}")
+        scores = [s for s in literature.scores() if s.method_cite == component.cite and s.dataset == "cifar10"]
+        if scores:
+            console.print(f"Published scores of the paper's methods on CIFAR-10: {len(scores)}, for example")
+            table = [[s.method, s.noise, s.rate, s.arch or "", s.acc, s.table] for s in scores[:8]]
+            console.print(tabulate(table, headers=["method", "noise", "rate", "network", "accuracy", "source"]))
+
+
+def describe_type(info: Any) -> str:
+    """A parameter's type and range in words: ``float, > 0, <= 1``."""
+    limits = []
+    for item in info.metadata:
+        for sign, attribute in ((">", "gt"), (">=", "ge"), ("<", "lt"), ("<=", "le")):
+            if (value := getattr(item, attribute, None)) is not None:
+                limits.append(f"{sign} {value:g}")
+    return ", ".join([_type_name(info.annotation), *limits])
+
+
+def _type_name(annotation: Any) -> str:
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return " | ".join(str(part) for part in parts)
+    if origin is typing.Annotated:
+        return _type_name(parts[0])
+    if annotation is type(None):
+        return "null"
+    if origin is None:
+        return getattr(annotation, "__name__", str(annotation))
+    if origin in (list, tuple, dict):
+        return f"{origin.__name__} of {', '.join(_type_name(part) for part in parts)}"
+    return " | ".join(_type_name(part) for part in parts)
+
+
+def _show_source(source: Any) -> None:
+    console.print(f"{source.name}: {source.title}\n")
+    for note in source.notes:
+        console.print(textwrap.fill(f"- {note}", 100, subsequent_indent="  "))
+    rows = [[s.method, s.dataset, s.arch or "", s.noise, s.rate, s.flip or "", s.epoch or "not stated", s.acc] for s in source.scores]
+    console.print("\n" + tabulate(rows, headers=["method", "data", "network", "noise", "rate", "flip", "epoch", "accuracy"]))
+
+
+# -- validate ---------------------------------------------------------------------------------------------------------
+
+
+def print_validation(suite: str, sets: Sequence[str], plugins: Sequence[Path]) -> None:
+    """Check a suite whole and say what it would train."""
+    from noisybench.suite import load_suite
+
+    _load(plugins)
+    loaded = load_suite(suite, sets=sets)
+    expansion = loaded.expand()
+    cells = len(expansion.cells)
+    console.print(f"{loaded.name}: valid; {cells} cells, {len(expansion.runs)} runs.")
+
+

@@ -1,0 +1,170 @@
+"""``noisybench run``: plan, train what is not settled, report."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from noisybench.cli.live import Progress, duration
+from noisybench.errors import InputError, StoreError
+from noisybench.spec import RunSpec, at
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+def run_suite(
+    source: str,
+    runs_dir: Path,
+    *,
+    name: str | None,
+    sets: Sequence[str],
+    only: Sequence[str],
+    dry_run: bool,
+    smoke: bool,
+    workers: str,
+    threads: int,
+    device: str,
+    data_dir: Path | None,
+    plugins: Sequence[Path],
+    retry_failed: bool,
+    replace_stale: bool,
+    keep_weights: str,
+) -> int:
+    """Returns the exit code (design 4.10)."""
+    from noisybench import registry
+    from noisybench.data import DataFolder, default_data_dir, is_available
+    from noisybench.execute.local import Stop, count_workers
+    from noisybench.execute.study import fingerprints, run_study, take_stock
+    from noisybench.execute.work import Session
+    from noisybench.store import Store
+    from noisybench.suite import build_plan, check_plan, load_suite, select, smoke_suite
+    from noisybench.train.numerics import choose_device
+
+    _check_options(workers, keep_weights)
+    for plugin in plugins:
+        registry.load_plugin(plugin)
+    suite = load_suite(source, sets=sets, name=name)
+    folder = DataFolder(data_dir or default_data_dir(), suite.directory)
+    if smoke:
+        suite = smoke_suite(suite, available=lambda block: is_available(block, folder))
+    expansion = suite.expand()
+    chosen = select(expansion, only)
+    runs = [spec for spec in expansion.runs if spec.run_id in chosen]
+    device = choose_device(device)
+    store = Store(runs_dir / suite.name)
+    plan = build_plan(expansion)
+    if dry_run:
+        check_plan(store.read_plan(), plan)
+        _print_dry_run(expansion, runs, take_stock(store, runs, {}, retry_failed=retry_failed, change=False), store, device)
+        return 0
+    if smoke and plan["synthetic"]:
+        console.print("The data set is not here: this smoke run uses synthetic images of the same shape.")
+    check_plan(store.read_plan(), plan)  # before anything is downloaded
+    prints = fingerprints(runs, folder)
+    with store.plan_lock():
+        merged = check_plan(store.read_plan(), plan)
+        standing = take_stock(store, runs, prints, retry_failed=retry_failed, replace_stale=replace_stale)
+        store.write_plan(merged)
+    for text in standing.notes:
+        console.print(text)
+    hands = count_workers(workers, len(standing.todo), device, threads)
+    session = Session(
+        store.root.resolve(),
+        folder.path.resolve(),
+        suite.directory,
+        device,
+        threads,
+        tuple(str(plugin.resolve()) for plugin in plugins),
+        keep_weights,
+        min(spec.seed for spec in runs),
+    )
+    _announce(suite.name, len(runs), standing, hands, device)
+    progress = Progress(len(runs), len(standing.settled), hands, display_names(expansion, runs), console)
+    stop = Stop()
+    with stopping(stop), progress:
+        outcome = run_study(session, runs, standing, progress, stop, workers=hands)
+    if outcome.broken is not None:
+        raise StoreError(outcome.broken)
+    if outcome.interrupted:
+        console.print(f"Interrupted. Go on with the same command; {_count(outcome.counts)}.")
+        return outcome.exit_code
+    if standing.todo:
+        console.print(f"Trained {len(standing.todo)} runs in {duration(progress.elapsed)}: {_count(outcome.counts)}.")
+    for run_id, reason in outcome.failures.items():
+        console.print(f"  {progress.names.get(run_id, run_id)}: {reason} (see {store.folder(run_id) / 'record.json'})")
+    from noisybench.cli.inspect import print_report
+
+    print_report(store.root, None, None, None)
+    return outcome.exit_code
+
+
+def _check_options(workers: str, keep_weights: str) -> None:
+    if workers != "auto" and not (workers.isdigit() and int(workers) <= 1024):
+        raise InputError(f"--workers {workers}: must be auto or a number from 0 to 1024")
+    if keep_weights not in ("auto", "all", "no"):
+        raise InputError(f"--keep-weights {keep_weights}: must be auto, all or no")
+
+
+@contextmanager
+def stopping(stop: Any) -> Iterator[None]:
+    """SIGINT and SIGTERM ask the runs to stop; a second SIGINT ends at once."""
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.requested and number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt
+        stop.request()
+        console.print("Stopping: epochs that end within seconds are saved, others go back to their last checkpoint.")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def display_names(expansion: Any, runs: Sequence[RunSpec]) -> dict[str, str]:
+    """Run id -> ``SAM, symmetric 40 %, seed 1`` (data set and model where there are several)."""
+    several = {key: len({cell[key] for cell in expansion.cells}) > 1 for key in ("dataset", "model")}
+    names = {}
+    for cell in expansion.cells:
+        parts = [cell["variant"], cell["noise"], *(cell[key] for key in ("dataset", "model") if several[key])]
+        for seed, run_id in cell["runs"].items():
+            names[run_id] = ", ".join([*parts, f"seed {seed}"])
+    return {spec.run_id: names.get(spec.run_id, spec.run_id) for spec in runs}
+
+
+def _announce(name: str, total: int, standing: Any, workers: int, device: str) -> None:
+    settled = f", {len(standing.settled)} already settled" if standing.settled else ""
+    text = f"{name}: {total} runs{settled}"
+    if standing.todo:
+        place = "this process" if workers == 0 else f"{workers} worker{'s' if workers > 1 else ''}"
+        text += f"; training {len(standing.todo)} on {device} in {place}"
+    console.print(text + ".")
+
+
+def _count(counts: Any) -> str:
+    parts = [f"{number} {name}" for name, number in counts.items() if number or name == "finished"]
+    return ", ".join(parts)
+
+
+def _print_dry_run(expansion: Any, runs: Sequence[RunSpec], standing: Any, store: Any, device: str) -> None:
+    from noisybench.execute.estimate import disk_bytes, hours
+
+    names = display_names(expansion, runs)
+    for spec in runs:
+        record = standing.settled.get(spec.run_id)
+        state = record["result"]["status"] if record else "blocked" if spec.run_id in standing.blocked else "to do"
+        after = f"  (after {names.get(spec.teacher, spec.teacher)})" if spec.teacher else ""
+        console.print(f"{state:9} {names[spec.run_id]}{after}  [{at(spec.data, 'training.epochs')} epochs]", markup=False)
+    console.print(f"{len(runs)} runs, {len(standing.settled)} settled, {len(standing.todo)} to do.")
+    if standing.todo:
+        time, basis = hours(standing.todo, store, device)
+        console.print(f"Disk: about {disk_bytes(standing.todo) / 2**20:,.0f} MB. Time: about {time:.1f} hours of one worker ({basis}).")
+    console.print("Nothing was trained or written.")

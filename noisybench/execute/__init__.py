@@ -1,0 +1,1 @@
+"""Where runs run: in this process or in worker processes of this machine."""

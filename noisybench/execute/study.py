@@ -1,0 +1,193 @@
+"""A whole suite: what is settled, what is to do, and doing it with an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from noisybench.data import DataFolder
+from noisybench.errors import StaleData
+from noisybench.execute.local import Queue, Stop, run_here, run_in_workers
+from noisybench.execute.work import Event, Session
+from noisybench.spec import RunSpec, canonical_json
+from noisybench.store import Store, set_aside
+from noisybench.train.setup import load_subset
+
+
+DAMAGED = "its predictions are damaged"
+
+
+@dataclass
+class Standing:
+    """Where the selected runs stand before anything is trained."""
+
+    todo: list[RunSpec] = field(default_factory=list)
+    settled: dict[str, dict[str, Any]] = field(default_factory=dict)  # run id -> record
+    blocked: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def finished(self) -> set[str]:
+        """Ids of the runs that finished."""
+        return {run_id for run_id, record in self.settled.items() if record["result"]["status"] == "finished"}
+
+
+def fingerprints(runs: Iterable[RunSpec], folder: DataFolder) -> dict[str, str]:
+    """Load every data set the runs name (downloading what may be) -> canonical data set block: fingerprint."""
+    blocks = {canonical_json(spec.data["dataset"]): spec.data for spec in runs}
+    return {key: load_subset(data, folder).fingerprint for key, data in blocks.items()}
+
+
+def take_stock(
+    store: Store,
+    runs: Iterable[RunSpec],
+    prints: Mapping[str, str],
+    *,
+    retry_failed: bool = False,
+    replace_stale: bool = False,
+    change: bool = True,
+) -> Standing:
+    """Sort the runs (teachers first) into settled and to do. With ``change`` false (a dry run) nothing is touched.
+
+    A settled teacher whose predictions are gone is redone; a settled student whose teacher's predictions are no longer
+    those it was trained on, too. StaleData where a settled record was made from other data.
+    """
+    standing = Standing()
+    for spec in runs:
+        home = store.folder(spec.run_id)
+        record, reason = _record(store, spec, change)
+        if reason:
+            standing.notes.append(reason)
+        if record is not None:
+            reason = _why_redo(store, spec, record, standing, retry_failed)
+            stale = _stale(record, prints.get(canonical_json(spec.data["dataset"])))
+            if stale and not replace_stale:
+                raise StaleData(
+                    f"{home}: its record was made from other data (fingerprint {stale[:12]}) than "
+                    f"'{spec.data['dataset']['name']}' holds now; give the data another id, or use --replace-stale, "
+                    "which sets the old folder aside"
+                )
+            if stale and change:
+                standing.notes.append(f"{home}: made from other data; set aside as {set_aside(home, 'stale').name}")
+            elif reason and change:
+                if reason == DAMAGED:
+                    set_aside(home / "predictions.npz")
+                kept = set_aside(home / "record.json", "old")
+                standing.notes.append(f"{spec.run_id}: {reason}; its record is kept as {kept.name}")
+            if not stale and not reason:
+                standing.settled[spec.run_id] = record
+                continue
+        standing.todo.append(spec)
+    _block_students(standing)
+    return standing
+
+
+def _record(store: Store, spec: RunSpec, change: bool) -> tuple[dict[str, Any] | None, str | None]:
+    if change:
+        return store.settled(spec.run_id)
+    try:
+        return store.read_record(spec.run_id), None
+    except ValueError as error:
+        return None, f"{store.folder(spec.run_id)}/record.json: {error}; the run would be redone"
+
+
+def _stale(record: Mapping[str, Any], fingerprint: str | None) -> str | None:
+    data = record["result"]["data"]
+    if data is None or fingerprint is None or data["fingerprint"] == fingerprint:
+        return None
+    return str(data["fingerprint"])
+
+
+def _why_redo(
+    store: Store, spec: RunSpec, record: Mapping[str, Any], standing: Standing, retry_failed: bool
+) -> str | None:
+    result = record["result"]
+    if result["status"] == "failed":
+        return "it had failed" if retry_failed else None
+    if result["status"] == "finished" and not (store.folder(spec.run_id) / "predictions.npz").exists():
+        return "its predictions are missing"
+    if result["status"] == "finished" and store.predictions(spec.run_id) is None:
+        return DAMAGED
+    if spec.teacher is not None and result["status"] != "failed":
+        redone = any(other.run_id == spec.teacher for other in standing.todo)
+        found = None if redone else store.predictions(spec.teacher)
+        if found is not None and found[1] != result["noise"]["relabel_sha256"]:
+            return "its teacher's predictions are not those it was trained on"
+    return None
+
+
+def _block_students(standing: Standing) -> None:
+    """A student to do whose settled teacher did not finish cannot be trained."""
+    ended = {**{i: r["result"]["status"] for i, r in standing.settled.items() if i not in standing.finished}}
+    for spec in list(standing.todo):
+        if spec.teacher in ended:
+            standing.todo.remove(spec)
+            standing.blocked[spec.run_id] = f"its teacher {spec.teacher} {ended[spec.teacher]}"
+            ended[spec.run_id] = "is blocked"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command's runs ended."""
+
+    counts: Mapping[str, int]
+    failures: Mapping[str, str]  # run id -> reason, failed and blocked
+    interrupted: bool
+    broken: str | None
+
+    @property
+    def exit_code(self) -> int:
+        """0: all finished or diverged; 1: some failed or blocked, or the store broke; 130: interrupted."""
+        if self.broken is not None:
+            return 1
+        if self.interrupted:
+            return 130
+        return 1 if self.failures else 0
+
+
+def run_study(
+    session: Session,
+    runs: list[RunSpec],
+    standing: Standing,
+    observe: Callable[[Event], None],
+    stop: Stop,
+    *,
+    workers: int,
+) -> Outcome:
+    """Train what is to do and count how everything ended.
+
+    A student that was settled against predictions its redone teacher has replaced is taken up again in a second round
+    (none, when the teacher's predictions came out the same).
+    """
+    statuses = {run_id: record["result"]["status"] for run_id, record in standing.settled.items()}
+    reasons: dict[str, str] = dict(standing.blocked)
+    broken: str | None = None
+
+    def note(event: Event) -> None:
+        if event["type"] == "settled":
+            statuses[event["run_id"]] = event["status"]
+            if event["status"] == "failed":
+                reasons[event["run_id"]] = event.get("error") or "failed"
+        elif event["type"] == "blocked":
+            reasons[event["run_id"]] = event["text"]
+        observe(event)
+
+    todo = list(standing.todo)
+    while todo and not broken and not stop.requested:
+        finished = {run_id for run_id, status in statuses.items() if status == "finished"}
+        queue = Queue(todo, finished)
+        if workers == 0:
+            broken = run_here(session, queue, note, stop)
+        else:
+            broken = run_in_workers(session, queue, note, stop, workers)
+        again = take_stock(session.store, [s for s in runs if s.teacher and s.run_id in standing.settled], {})
+        todo = [] if broken or stop.requested else again.todo
+        for spec in todo:
+            standing.settled.pop(spec.run_id)
+    failed = {i: str(r["provenance"].get("error")) for i, r in standing.settled.items() if r["result"]["status"] == "failed"}
+    counts = {name: sum(s == name for s in statuses.values()) for name in ("finished", "diverged", "failed")}
+    counts["blocked"] = len([i for i in reasons if statuses.get(i) != "failed"])
+    return Outcome(counts, failed | reasons, stop.requested, broken)
+
+

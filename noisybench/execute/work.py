@@ -1,0 +1,119 @@
+"""What a worker does with one run: lock it, train it, settle it. The same for every executor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from noisybench import registry
+from noisybench.data import DataFolder
+from noisybench.errors import DataError, StoreError
+from noisybench.spec import RunSpec
+from noisybench.store import Store
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all runs of one command share; small and picklable."""
+
+    root: Path
+    data_dir: Path
+    suite_dir: Path | None
+    device: str = "cpu"
+    threads: int = 1
+    plugins: tuple[str, ...] = ()
+    keep_weights: str = "auto"
+    first_seed: int = 0
+
+    @property
+    def store(self) -> Store:
+        """The suite's folder."""
+        return Store(self.root)
+
+    @property
+    def folder(self) -> DataFolder:
+        """Where data lies."""
+        return DataFolder(self.data_dir, self.suite_dir)
+
+    def weights(self, seed: int) -> str:
+        """The policy for one run: under ``auto`` the first seed keeps its weights whatever their size."""
+        return "all" if self.keep_weights == "auto" and seed == self.first_seed else self.keep_weights
+
+
+def execute(
+    session: Session, spec: RunSpec, observe: Callable[[Event], None], stop_after: Callable[[], float | None]
+) -> Event:
+    """Train one run and say how it ended: an event of type ``settled``, ``busy`` (another process has it),
+    ``interrupted`` (asked to stop; resumable) or ``broken`` (store or data cannot be used: nothing can go on)."""
+    from noisybench.train.record import write_failure
+    from noisybench.train.trainer import Interrupted, train
+
+    store, run_id = session.store, spec.run_id
+    base: Event = {"run_id": run_id}
+    try:
+        with store.lock(run_id).acquire(timeout=0):
+            record, problem = store.settled(run_id)
+            if problem:
+                observe({"type": "log", "run_id": run_id, "text": problem})
+            if record is not None:
+                return base | _settled(record)
+            try:
+                record = train(
+                    spec,
+                    store,
+                    session.folder,
+                    device=session.device,
+                    threads=session.threads,
+                    observe=lambda event: _log(store, event, observe),
+                    stop_after=stop_after,
+                    keep_weights=session.weights(spec.seed),
+                )
+            except Interrupted:
+                return base | {"type": "interrupted"}
+            except (StoreError, DataError) as error:
+                return base | {"type": "broken", "text": str(error)}
+            except Exception as error:
+                record = write_failure(store, spec, error, device=session.device)
+            _log(store, base | {"type": "log", "text": f"settled: {record['result']['status']}"}, lambda event: None)
+            return base | _settled(record)
+    except Timeout:
+        return base | {"type": "busy"}
+    except StoreError as error:
+        return base | {"type": "broken", "text": str(error)}
+
+
+def _settled(record: dict[str, Any]) -> Event:
+    result, provenance = record["result"], record["provenance"]
+    return {
+        "type": "settled",
+        "status": result["status"],
+        "test_accuracy": (result["test_accuracy"] or {}).get("last"),
+        "seconds": (provenance.get("seconds") or {}).get("total"),
+        "error": provenance.get("error"),
+    }
+
+
+def _log(store: Store, event: Event, observe: Callable[[Event], None]) -> None:
+    """Pass an event on, and keep a line of it in the run's ``run.log``."""
+    home = store.folder(event["run_id"])
+    if home.is_dir():
+        if event["type"] == "epoch":
+            text = f"epoch {event['epoch']}/{event['epochs']} loss {event['train_loss']:.4f} test {event['test_accuracy']:.2f}"
+        else:
+            text = event["text"]
+        with (home / "run.log").open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")
+    observe(event)
+
+
+def load_plugins(plugins: tuple[str, ...]) -> None:
+    """Register every ``--plugin`` file in this process."""
+    for plugin in plugins:
+        registry.load_plugin(plugin)

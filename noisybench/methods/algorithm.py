@@ -1,0 +1,130 @@
+"""The contract every method fulfils (design 4.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from noisybench.data.loader import Batch, Loader
+from noisybench.methods.task import Task
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of epochs with its own learning-rate rule.
+
+    ``factor`` maps the position inside the phase, in completed epochs (a fraction inside an epoch), to the factor on
+    the base learning rate; None means the suite's schedule, spread over this phase.
+    """
+
+    name: str
+    epochs: int
+    factor: Callable[[float], float] | None = None
+
+
+class Algorithm:
+    """One method. Subclass, register with ``@algorithm(name)``, write ``step``; override the rest where needed.
+
+    Networks and optimisers made by ``task`` and kept in attributes (also in lists, also when made in a later phase)
+    are saved and restored by themselves; ``state`` names the other attributes (tensors and plain values) to keep.
+    Attributes may be re-made in ``begin_phase``, which is called once, when its phase really starts: never on resume.
+    """
+
+    capturable = True
+    """The step has static shapes and no draws of torch's own, so it may be captured as a CUDA graph."""
+    state: tuple[str, ...] = ()
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def phases(self, training: Mapping[str, Any]) -> list[Phase]:
+        """The phases of a run; the trainer counts epochs through all of them. Selection rules look at the last."""
+        return [Phase("train", int(training["epochs"]))]
+
+    def begin_phase(self, number: int, phase: Phase) -> None:
+        """Called before the first epoch of each phase."""
+
+    def loader(self, phase: Phase) -> Loader:
+        """The loader of a phase, handed to ``train_epoch``; default: the training part with its noisy labels."""
+        return self.task.loader()
+
+    def begin_epoch(self, epoch: int, loader: Loader) -> None:
+        """Called by ``train_epoch`` before its first step."""
+
+    def train_epoch(self, epoch: int, loader: Loader) -> Tensor:
+        """One pass; returns the mean training loss as a scalar left on the device."""
+        self.begin_epoch(epoch, loader)
+        total, images = torch.zeros((), device=self.task.device), 0
+        for batch in self.task.batches(loader, epoch):
+            total += self.step(batch) * len(batch.index)
+            images += len(batch.index)
+        return total / images
+
+    def step(self, batch: Batch) -> Tensor:
+        """One update from ``index [B], images [B, C, H, W], labels [B]``; the detached mean loss, left on the device."""
+        raise TypeError(f"{type(self).__name__} defines neither step nor train_epoch")
+
+    def finish(self) -> None:
+        """Called once, after the last epoch and before its evaluation."""
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Logits ``[B, K]`` of normalised images; default: of ``self.model``. Networks are in eval mode."""
+        model: nn.Module = self.model  # type: ignore[assignment]  # subclasses set it, or override predict
+        return self.task.forward(model, images)
+
+    # -- saving -----------------------------------------------------------------------------------------------------
+
+    def _owned(self) -> Iterator[tuple[str, Any]]:
+        """``("name" or "name.3", object)`` for every attribute or list item that is a network or an optimiser."""
+        for name, value in sorted(vars(self).items()):
+            items = [(f"{name}.{i}", v) for i, v in enumerate(value)] if isinstance(value, list) else [(name, value)]
+            yield from ((key, v) for key, v in items if isinstance(v, (nn.Module, torch.optim.Optimizer)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values only: networks, optimisers (and which networks they drive), ``state``."""
+        owned = dict(self._owned())
+        names = {id(value): key for key, value in owned.items()}
+        drives = {
+            id(optimizer): [names[id(model)] for model in models if id(model) in names]
+            for optimizer, models in zip(self.task.optimizers, self.task.optimizer_models, strict=True)
+        }
+        return {
+            "models": {k: v.state_dict() for k, v in owned.items() if isinstance(v, nn.Module)},
+            "modes": {k: v.training for k, v in owned.items() if isinstance(v, nn.Module)},
+            "optimizers": {k: v.state_dict() for k, v in owned.items() if isinstance(v, torch.optim.Optimizer)},
+            "drives": {k: drives[id(v)] for k, v in owned.items() if isinstance(v, torch.optim.Optimizer)},
+            "made": self.task.models_made,
+            "values": {name: getattr(self, name) for name in self.state},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Back to a saved state; what a later phase had made is made again, with its architecture, then filled."""
+        owned = dict(self._owned())
+        for key, saved in state["models"].items():
+            if key not in owned:
+                self._place(key, self.task.model())
+            model = dict(self._owned())[key]
+            model.load_state_dict(saved)
+            model.train(state["modes"][key])
+        owned = dict(self._owned())
+        for key, saved in state["optimizers"].items():
+            if key not in owned:
+                self._place(key, self.task.optimizer(*(owned[name] for name in state["drives"][key])))
+            dict(self._owned())[key].load_state_dict(saved)
+        for name, value in state["values"].items():
+            setattr(self, name, value)
+        self.task.models_made = state["made"]
+
+    def _place(self, key: str, value: Any) -> None:
+        name, _, number = key.partition(".")
+        if not number:
+            setattr(self, name, value)
+            return
+        items = getattr(self, name, None)
+        items = items if isinstance(items, list) else []
+        items.append(value)  # keys are sorted, so items come in order
+        setattr(self, name, items)

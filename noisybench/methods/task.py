@@ -1,0 +1,208 @@
+"""What an algorithm is given: networks, optimisers, loaders, noisy labels, and nothing it must not see."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from noisybench.data.augment import normalise
+from noisybench.data.loader import Batch, Loader
+from noisybench.errors import InputError
+from noisybench.losses import build_loss
+from noisybench.models import build_model
+from noisybench.optim import build_optimizer
+from noisybench.seeding import derive, torch_generator
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """How a run computes, chosen once at its first start and inherited by every resume."""
+
+    device: str
+    precision: str  # "fp32" or "bf16"
+    compile: bool
+    threads: int
+    channels_last: bool
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """What authors take from the clean labels. Handed out under ``oracle: true`` only, and footnoted in every report."""
+
+    noise_rate: float
+    clean_labels: Tensor
+
+
+class Task:
+    """Everything an algorithm may use.
+
+    ``images`` uint8 ``[N, C, H, W]`` and ``labels`` int64 ``[N]`` (noisy, or a teacher's predictions) are the training
+    subset on the device; ``index`` ``[n]`` are the positions to train on and ``holdout`` ``[N - n]`` those held out
+    (as noisy as the rest). There are no clean labels and no test data here; ``oracle()`` is the only door to them.
+    """
+
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        *,
+        images: Tensor,
+        labels: Tensor,
+        index: Tensor,
+        holdout: Tensor,
+        num_classes: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        numerics: Numerics,
+        oracle: Callable[[], Oracle],
+        check_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.spec, self.training, self.seed = spec, spec["training"], int(spec["seed"])
+        self.images, self.labels, self.index, self.holdout = images, labels, index, holdout
+        self.num_classes, self.mean, self.std = num_classes, tuple(mean), tuple(std)
+        self.shape: tuple[int, int, int] = (images.shape[1], images.shape[2], images.shape[3])
+        self.numerics, self.device = numerics, torch.device(numerics.device)
+        self.epoch = 0
+        self.gradient_evaluations = 0
+        self.models: list[nn.Module] = []
+        self.models_made = 0  # numbers the initialisations; restored on resume, where fewer objects may exist
+        self.optimizers: list[torch.optim.Optimizer] = []
+        self.optimizer_models: list[list[nn.Module]] = []
+        self._oracle, self._check_stop = oracle, check_stop
+        self._factor: Callable[[float, float], float] = lambda position, step: 1.0
+        method = spec["method"]
+        loss = dict(method["loss"])
+        self.loss = build_loss(loss.pop("name"), **loss)
+        self.mixup: Mapping[str, Any] | None = method.get("mixup")
+
+    # -- networks and optimisers ------------------------------------------------------------------------------------
+
+    def model(self) -> nn.Module:
+        """A new network on the device. The n-th network of a run is initialised from ``(seed, init, n)``."""
+        params = dict(self.spec["model"])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(self.seed, "init", self.models_made))
+            model: nn.Module = build_model(params.pop("name"), self.shape, self.num_classes, **params)
+        memory_format = torch.channels_last if self.numerics.channels_last else torch.contiguous_format
+        model = model.to(device=self.device, memory_format=memory_format)  # type: ignore[call-overload]  # torch's stub omits memory_format with device
+        if self.numerics.compile:
+            model.compile()
+        self.models.append(model)
+        self.models_made += 1
+        return model
+
+    def optimizer(self, *models: nn.Module) -> torch.optim.Optimizer:
+        """The suite's optimiser over the parameters of these networks. The trainer sets its learning rate."""
+        params = dict(self.training["optimizer"])
+        optimizer: torch.optim.Optimizer = build_optimizer(
+            params.pop("name"), models[0] if len(models) == 1 else list(models), clip=self.training["clip"], **params
+        )
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        self.optimizers.append(optimizer)
+        self.optimizer_models.append(list(models))
+        return optimizer
+
+    def forward(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Logits ``[B, K]`` in float32: the network runs in the run's precision, losses never do."""
+        logits: Tensor
+        with self.autocast():
+            logits = model(images)
+        return logits.float()
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The run's mixed precision for forward passes."""
+        if self.numerics.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    @contextlib.contextmanager
+    def eval_mode(self) -> Iterator[None]:
+        """All networks in eval mode and without gradients; their modes come back afterwards."""
+        modes = [(module, module.training) for model in self.models for module in model.modules()]
+        try:
+            for model in self.models:
+                model.eval()
+            with torch.no_grad():
+                yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    # -- data -------------------------------------------------------------------------------------------------------
+
+    def loader(
+        self,
+        index: Tensor | None = None,
+        labels: Tensor | None = None,
+        *,
+        views: int = 1,
+        augment: Sequence[Any] | None = None,
+        batch_size: int | None = None,
+    ) -> Loader:
+        """Batches over ``index`` (default: the training part) with ``labels`` ``[N]`` (default: the noisy ones)."""
+        return Loader(
+            self.images,
+            self.labels if labels is None else labels,
+            seed=self.seed,
+            index=self.index if index is None else index,
+            views=views,
+            batch_size=self.training["batch_size"] if batch_size is None else batch_size,
+            augment=self.training["augment"] if augment is None else augment,
+            mean=self.mean,
+            std=self.std,
+            drop_last=self.training["drop_last"],
+            channels_last=self.numerics.channels_last,
+        )
+
+    def batches(self, loader: Loader, epoch: int) -> Iterator[Batch]:
+        """The batches of ``loader`` in ``epoch``; before each, every optimiser gets its learning rate for that step."""
+        steps = len(loader)
+        for number, batch in enumerate(loader.epoch(epoch)):
+            self._check_stop()
+            factor = self._factor(number / steps, 1 / steps)
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["initial_lr"] * factor
+            yield batch
+
+    def predict_train(self, function: Callable[[Tensor], Tensor], batch_size: int = 1000) -> Tensor:
+        """``function`` (normalised images ``[B, C, H, W]`` -> ``[B, ...]``) of all N images: eval mode, no
+        augmentation, fixed order. Rows line up with ``batch.index``; rows of ``holdout`` must not steer training."""
+        return self.evaluate(function, self.images, batch_size)
+
+    def evaluate(self, function: Callable[[Tensor], Tensor], images: Tensor, batch_size: int = 1000) -> Tensor:
+        """As ``predict_train``, of any uint8 images."""
+        parts = []
+        with self.eval_mode():
+            for start in range(0, len(images), batch_size):
+                x = normalise(images[start : start + batch_size], self.mean, self.std, torch.float32)
+                if self.numerics.channels_last:
+                    x = x.contiguous(memory_format=torch.channels_last)
+                parts.append(function(x))
+        return torch.cat(parts)
+
+    # -- randomness, counting, oracle -------------------------------------------------------------------------------
+
+    def generator(self, purpose: str, view: int = 0) -> torch.Generator:
+        """A CPU generator for ``(seed, purpose, epoch, view)``, made anew at every call: resuming needs no state."""
+        return torch_generator(self.seed, "method", purpose, self.epoch, view)
+
+    def count_gradients(self, images: int) -> None:
+        """Algorithms report every forward-backward pass here: one evaluation is the gradient of one image."""
+        self.gradient_evaluations += images
+
+    def oracle(self) -> Oracle:
+        """The true noise rate and clean labels. Only for an algorithm whose ``oracle`` parameter is true."""
+        if not self.spec["method"]["algorithm"].get("oracle", False):
+            name = self.spec["method"]["algorithm"]["name"]
+            raise InputError(f"algorithm '{name}' asked for oracle knowledge; set algorithm.oracle: true to allow it")
+        return self._oracle()
+
+    def set_pace(self, epoch: int, factor: Callable[[float, float], float]) -> None:
+        """The trainer's: the current epoch and the learning-rate factor as a function of the share of it done."""
+        self.epoch, self._factor = epoch, factor

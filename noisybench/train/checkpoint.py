@@ -1,0 +1,72 @@
+"""Checkpoints: one self-checking file and the one before it.
+
+A file is a line ``noisybench checkpoint 1 <sha256>`` followed by ``torch.save`` bytes with that hash. It is written to
+a temporary name, synced and renamed, so a reader sees a whole file or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from noisybench.store import set_aside, write_atomic
+
+NAME, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+_MAGIC = b"noisybench checkpoint 1 "
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` (tensors and plain values) as the newest checkpoint; the one before it is kept."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    body = buffer.getvalue()
+    newest = folder / NAME
+    if newest.exists():
+        os.replace(newest, folder / PREVIOUS)
+    write_atomic(newest, _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+
+def load(folder: Path, *, device: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest checkpoint that is whole, or None; and one line for each damaged file, which is set aside."""
+    problems: list[str] = []
+    for name in (NAME, PREVIOUS):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            return _read(path, device), problems
+        except _Damaged as damage:
+            kept = set_aside(path)
+            problems.append(f"{path}: {damage}; set aside as {kept.name}")
+    return None, problems
+
+
+class _Damaged(Exception):
+    pass
+
+
+def _read(path: Path, device: str) -> dict[str, Any]:
+    data = path.read_bytes()
+    head, _, body = data.partition(b"\n")
+    if not head.startswith(_MAGIC):
+        raise _Damaged("not a checkpoint of this version")
+    if hashlib.sha256(body).hexdigest().encode() != head[len(_MAGIC) :]:
+        raise _Damaged("damaged (its checksum does not match)")
+    try:
+        state = torch.load(io.BytesIO(body), map_location=device, weights_only=True)
+    except Exception as error:  # a whole file that torch cannot read: another torch version wrote it
+        raise _Damaged(f"cannot be read: {error}") from error
+    if not isinstance(state, dict):
+        raise _Damaged("does not hold a checkpoint")
+    return state
+
+
+def remove(folder: Path) -> None:
+    """Delete both checkpoints of a settled run."""
+    for name in (NAME, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)

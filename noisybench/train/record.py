@@ -1,0 +1,275 @@
+"""What a finished run leaves: predictions, weights, curves, and the record, which is written last."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import io
+import math
+import platform
+import socket
+import subprocess
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import noisybench
+from noisybench.spec import RunSpec
+from noisybench.store import Store, set_aside, write_arrays, write_atomic
+from noisybench.train import checkpoint
+from noisybench.train.evaluation import confusion, training_diagnostics
+
+if TYPE_CHECKING:
+    from noisybench.train.trainer import Run
+
+LARGE_MATRIX = 20
+"""Matrices with more classes than this go to ``curves.npz`` instead of the record."""
+SMALL_WEIGHTS = 16 * 2**20
+"""``--keep-weights auto`` keeps weights below this many bytes of every seed, larger ones of the first seed only."""
+
+
+def now() -> str:
+    """UTC time to the second, ISO 8601."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def write(run: Run, status: str) -> dict[str, Any]:
+    """Write everything a run that ended as ``finished`` or ``diverged`` leaves; returns the record."""
+    with run.clock.measure("evaluate", run.device):
+        final = _final_diagnostics(run) if status == "finished" else None
+    files: dict[str, str] = {}
+    if final is not None:
+        files["predictions.npz"] = write_arrays(
+            run.home / "predictions.npz", {"train": _small(final["train"]), "test": _small(final["test"])}
+        )
+        files |= _write_weights(run)
+    curves = _curves(run, final)
+    content = write_arrays(run.home / "curves.npz", curves)
+    result = {
+        "spec": run.spec.data,
+        "status": status,
+        "data": _data(run),
+        "noise": _noise(run),
+        "test_accuracy": selected(run.progress.rows, run.phases[-1].epochs) if status == "finished" else None,
+        "validation_accuracy": _best_holdout(run) if status == "finished" else None,
+        "epochs": len(run.progress.rows),
+        "final": _final(run, final),
+        "gradient_evaluations": run.progress.gradient_evaluations
+        + (run.materials.teacher.gradient_evaluations if run.materials.teacher else 0),
+        "curves_sha256": content,
+    }
+    provenance = _provenance(run) | {"files": files, "error": None, "traceback": None}
+    record = run.store.write_record(run.spec.run_id, result, provenance)
+    checkpoint.remove(run.home)
+    return record
+
+
+def write_failure(store: Store, spec: RunSpec, error: BaseException | str, *, device: str) -> dict[str, Any]:
+    """Settle a run that raised, ran out of memory or time, or was killed."""
+    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    trace = None if isinstance(error, str) else "".join(traceback.format_exception(error))
+    result = {"spec": spec.data, "status": "failed", "data": None, "noise": None, "test_accuracy": None, "final": None}
+    provenance = {"error": text.splitlines()[0] if text else "unknown", "traceback": trace, "finished": now()}
+    return store.write_record(spec.run_id, result, provenance | _machine(device))
+
+
+def set_checkpoint_aside(home: Path) -> None:
+    """Keep checkpoints that belong to other data under another name."""
+    for name in (checkpoint.NAME, checkpoint.PREVIOUS):
+        if (home / name).exists():
+            set_aside(home / name, "stale")
+
+
+# -- accuracy under each selection rule -----------------------------------------------------------------------------
+
+
+def selected(rows: list[dict[str, Any]], last_phase: int) -> dict[str, Any]:
+    """Test accuracy in percent under each rule, over the epochs of the last phase.
+
+    last: the last epoch. last10: the mean of its last ten epochs (of all, if there are fewer). validation: at the
+    epoch of the best hold-out accuracy, the earliest of equals; None without a hold-out. best: the maximum, an oracle.
+    """
+    rows = rows[-last_phase:]
+    accuracy = [row["test_accuracy"] for row in rows]
+    best = max(range(len(rows)), key=lambda i: (accuracy[i], -i))
+    chosen = validation_epoch(rows)
+    return {
+        "last": accuracy[-1],
+        "last10": float(np.mean(accuracy[-10:])),
+        "validation": None if chosen is None else accuracy[chosen],
+        "best": accuracy[best],
+        "best_epoch": rows[best]["epoch"],
+    }
+
+
+def validation_epoch(rows: list[dict[str, Any]]) -> int | None:
+    """Position of the row with the best hold-out accuracy, the earliest of equals; None without a hold-out."""
+    if not rows or "holdout_accuracy" not in rows[0]:
+        return None
+    return max(range(len(rows)), key=lambda i: (rows[i]["holdout_accuracy"], -i))
+
+
+def _best_holdout(run: Run) -> float | None:
+    rows = run.progress.rows[-run.phases[-1].epochs :]
+    chosen = validation_epoch(rows)
+    return None if chosen is None else float(rows[chosen]["holdout_accuracy"])
+
+
+# -- parts of the record --------------------------------------------------------------------------------------------
+
+
+def _final_diagnostics(run: Run) -> dict[str, Any]:
+    """Final classes of all training and test images, and the diagnostics on the whole training part."""
+    task, predict = run.task, run.algorithm.predict
+    train = task.evaluate(predict, task.images).argmax(dim=1)
+    test = task.evaluate(predict, run.test[0]).argmax(dim=1)
+    index = task.index
+    shares = training_diagnostics(train[index], run.truth.noisy[index], run.truth.clean[index])
+    return {
+        "train": train.cpu().numpy(),
+        "test": test.cpu().numpy(),
+        "confusion": confusion(test, run.test[1], task.num_classes),
+        "shares": {key: float(value) for key, value in shares.items()},
+    }
+
+
+def _final(run: Run, final: dict[str, Any] | None) -> dict[str, Any]:
+    row = run.progress.rows[-1]
+    shares = final["shares"] if final else {}
+    pick = lambda key: shares.get(key, row.get(key))  # noqa: E731
+    out = {"train_loss": row["train_loss"], "test_loss": row["test_loss"], "test_accuracy": row["test_accuracy"]}
+    out |= {key: pick(key) for key in ("noisy_accuracy", "clean_accuracy", "memorised", "corrected")}
+    if out["memorised"] is not None and math.isnan(out["memorised"]):
+        out["memorised"] = out["corrected"] = None  # nothing was flipped
+    if final and run.task.num_classes <= LARGE_MATRIX:
+        out["confusion"] = final["confusion"].tolist()
+    return out
+
+
+def _data(run: Run) -> dict[str, Any]:
+    dataset = run.materials.dataset
+    return {
+        "name": dataset.name,
+        "id": dataset.id,
+        "fingerprint": dataset.fingerprint,
+        "comparable_as": dataset.comparable_as,
+        "original_pixels": dataset.original_pixels,
+        "train_size": len(run.materials.index),
+        "test_size": len(dataset.test_labels),
+        "holdout_size": len(run.materials.holdout),
+        "num_classes": dataset.num_classes,
+        "shape": list(dataset.shape),
+    }
+
+
+def _noise(run: Run) -> dict[str, Any]:
+    noise, index, holdout = run.materials.noise, run.materials.index, run.materials.holdout
+    teacher, clean = run.materials.teacher, run.materials.dataset.train_labels
+    small = len(noise.transition) <= LARGE_MATRIX
+    return {
+        "kind": noise.kind,
+        "rate": noise.rate,
+        "realised_rate": float(noise.flipped[index].mean()),
+        "realised_rate_holdout": float(noise.flipped[holdout].mean()) if len(holdout) else None,
+        "transition": noise.transition.tolist() if small else None,
+        "sha256": noise.sha256,
+        "seed": noise.seed,
+        "relabel_sha256": None if teacher is None else teacher.sha256,
+        "new_label_wrong_share": None if teacher is None else float((teacher.labels != clean)[index].mean()),
+    }
+
+
+def _curves(run: Run, final: dict[str, Any] | None) -> dict[str, np.ndarray]:
+    rows = run.progress.rows
+    columns = {key: np.array([row[key] for row in rows], dtype=np.float64) for key in rows[0] if key != "phase"}
+    columns["phase"] = np.array([row["phase"] for row in rows])
+    if final is not None:
+        columns["confusion"] = final["confusion"]
+    if run.task.num_classes > LARGE_MATRIX:
+        columns["transition"] = run.materials.noise.transition
+    return columns
+
+
+def _small(classes: np.ndarray) -> np.ndarray:
+    return classes.astype(np.uint8 if classes.max(initial=0) < 256 else np.int32)
+
+
+def _write_weights(run: Run) -> dict[str, str]:
+    state = {
+        f"{number}.{key}" if len(run.task.models) > 1 else key: value.cpu()
+        for number, model in enumerate(run.task.models)
+        for key, value in model.state_dict().items()
+    }
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    if run.keep_weights == "no" or (run.keep_weights == "auto" and size >= SMALL_WEIGHTS):
+        return {}
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(run.home / "model.pt", buffer.getvalue())
+    return {"model.pt": hashlib.sha256(buffer.getvalue()).hexdigest()}
+
+
+def _provenance(run: Run) -> dict[str, Any]:
+    seconds = {key: round(value, 3) for key, value in run.clock.seconds.items()}
+    seconds["total"] = round(sum(seconds.values()), 3)
+    numerics = run.numerics
+    return {
+        "seconds": seconds,
+        "images_per_second": round(run.progress.images / max(run.clock.seconds["train"], 1e-9), 1),
+        "precision": numerics.precision,
+        "compile": numerics.compile,
+        "threads": numerics.threads,
+        "channels_last": numerics.channels_last,
+        "resumes": run.progress.resumes,
+        "bitwise": run.device.type == "cpu",
+        "started": run.progress.started,
+        "finished": now(),
+    } | _machine(numerics.device)
+
+
+def _machine(device: str) -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "device": device,
+        "device_name": _device_name(device),
+        "versions": {
+            "noisybench": noisybench.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "git_commit": _git_commit(),
+    }
+
+
+@functools.lru_cache
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@functools.lru_cache
+def _git_commit() -> str | None:
+    """The commit of the checkout this package runs from, or None when it is installed."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        run = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run.stdout.strip()
+
+

@@ -1,0 +1,122 @@
+"""From a spec to everything a run trains on: data, noise, hold-out, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisybench.data import DataFolder, Dataset, prepare, split_holdout
+from noisybench.errors import StoreError
+from noisybench.methods.task import Numerics, Oracle, Task
+from noisybench.noise import NoisyLabels, inject
+from noisybench.spec import canonical_json
+from noisybench.store import Store
+from noisybench.train.evaluation import Truth
+
+_cache: dict[str, Dataset] = {}
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Predictions a student is trained on: classes of the whole training subset ``[N]`` and their hash."""
+
+    run_id: str
+    labels: np.ndarray
+    sha256: str
+    gradient_evaluations: int
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a run is made from, on the CPU. ``index`` and ``holdout`` are positions in the training subset."""
+
+    dataset: Dataset
+    noise: NoisyLabels
+    index: np.ndarray
+    holdout: np.ndarray
+    teacher: Teacher | None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels to train on: a teacher's predictions, or the noisy ones."""
+        return self.noise.labels if self.teacher is None else self.teacher.labels
+
+
+def load_subset(spec: Mapping[str, Any], folder: DataFolder) -> Dataset:
+    """The data set of a spec with its subset taken; kept for the next run of this process."""
+    key = canonical_json([spec["dataset"], str(folder.path), str(folder.suite_dir)])
+    if key not in _cache:
+        _cache.clear()  # one data set at a time: a worker that moves on does not hold the last one
+        _cache[key] = prepare(spec["dataset"], folder)
+    return _cache[key]
+
+
+def noisy_labels(spec: Mapping[str, Any], dataset: Dataset) -> NoisyLabels:
+    """Inject the spec's noise into the training subset. Depends on data set, noise block and noise seed only."""
+    params = dict(spec["noise"])
+    kind, seed = params.pop("kind"), params.pop("seed", None)
+    return inject(
+        dataset.train_labels,
+        kind,
+        num_classes=dataset.num_classes,
+        seed=spec["seed"] if seed is None else seed,
+        images=dataset.train_images,
+        **params,
+    )
+
+
+def gather(spec: Mapping[str, Any], folder: DataFolder, store: Store) -> Materials:
+    """Data, noise, hold-out and, for a student, the predictions of its teacher."""
+    dataset = load_subset(spec, folder)
+    noise = noisy_labels(spec, dataset)
+    index, holdout = split_holdout(noise.labels, spec["dataset"]["validation"], noise.seed)
+    return Materials(dataset, noise, index, holdout, _teacher(spec, store, len(noise.labels)))
+
+
+def _teacher(spec: Mapping[str, Any], store: Store, size: int) -> Teacher | None:
+    run_id = spec["method"]["relabel"]
+    if run_id is None:
+        return None
+    record, found = store.read_record(run_id), store.predictions(run_id)
+    if record is None or record["result"]["status"] != "finished" or found is None:
+        raise StoreError(f"relabel: the predictions of {run_id} are missing; run the suite again to redo it")
+    labels, content = found
+    if len(labels) != size:
+        raise StoreError(f"relabel: {run_id} predicted {len(labels)} images, this run has {size}")
+    return Teacher(run_id, labels, content, int(record["result"]["gradient_evaluations"]))
+
+
+def make_task(spec: Mapping[str, Any], materials: Materials, numerics: Numerics, check_stop: Any) -> Task:
+    """Move everything an algorithm may see to the device."""
+    dataset, device = materials.dataset, torch.device(numerics.device)
+    as_tensor = lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device)  # noqa: E731
+
+    def oracle() -> Oracle:
+        return Oracle(float(materials.noise.realised_rate), as_tensor(dataset.train_labels))
+
+    return Task(
+        spec,
+        images=as_tensor(dataset.train_images),
+        labels=as_tensor(materials.labels),
+        index=as_tensor(materials.index),
+        holdout=as_tensor(materials.holdout),
+        num_classes=dataset.num_classes,
+        mean=dataset.mean,
+        std=dataset.std,
+        numerics=numerics,
+        oracle=oracle,
+        check_stop=check_stop,
+    )
+
+
+def make_truth(materials: Materials, device: torch.device) -> tuple[Truth, tuple[Tensor, Tensor]]:
+    """Injected and clean labels, and the test set, on the device; the trainer's own."""
+    dataset = materials.dataset
+    truth = Truth(torch.from_numpy(materials.noise.labels).to(device), torch.from_numpy(dataset.train_labels).to(device))
+    test = torch.from_numpy(dataset.test_images).to(device), torch.from_numpy(dataset.test_labels).to(device)
+    return truth, test

@@ -1,0 +1,59 @@
+"""Seeds by purpose and streams that never change."""
+
+import numpy as np
+import pytest
+
+from noisybench.seeding import Draws, derive, torch_generator
+
+PINNED_WORDS = [2322240483951314053, 5863015770318538493, 11003080732226136120]
+PINNED_SEED = 4531411397546454600
+
+
+def test_every_argument_makes_another_seed():
+    seeds = {derive(s, p, *i) for s in (0, 1) for p in ("init", "order") for i in ((), (0,), (1,), (0, 1))}
+    assert len(seeds) == 16
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_first_words_of_a_stream_are_pinned():
+    """Philox-4x64 keyed with the first 16 bytes of SHA-256("noisybench/0/noise"): written down once, for ever."""
+    assert Draws(0, "noise").words(3).tolist() == PINNED_WORDS
+    assert derive(0, "init", 0) == PINNED_SEED
+
+
+def test_uniforms_are_the_top_53_bits():
+    words, uniforms = Draws(3, "noise").words(1000), Draws(3, "noise").uniforms(1000)
+    assert np.array_equal(uniforms, [(int(w) >> 11) / 2**53 for w in words])
+    assert 0 <= uniforms.min() < 0.01
+    assert 0.99 < uniforms.max() < 1
+
+
+@pytest.mark.parametrize("high", [1, 2, 10])
+def test_integers_cover_their_range_evenly(high):
+    counts = np.bincount(Draws(1, "noise").integers(20_000, high), minlength=high)
+    assert len(counts) == high
+    assert abs(counts - 20_000 / high).max() < 5 * np.sqrt(20_000 / high)
+
+
+def test_integers_take_a_bound_per_draw():
+    high = np.array([1, 2, 3] * 1000)
+    drawn = Draws(0, "noise").integers(3000, high)
+    assert (drawn < high).all()
+    assert set(drawn[2::3]) == {0, 1, 2}
+
+
+def test_choose_takes_the_smallest_keys_without_replacement():
+    keys = Draws(5, "noise").words(50)
+    chosen = Draws(5, "noise").choose(50, 20)
+    assert len(set(chosen.tolist())) == 20
+    assert sorted(chosen.tolist()) == chosen.tolist()
+    assert max(keys[chosen]) < min(np.delete(keys, chosen))
+
+
+def test_torch_generator_depends_on_its_name_only():
+    import torch
+
+    draw = lambda *name: torch.rand(4, generator=torch_generator(*name)).tolist()  # noqa: E731
+    assert draw(0, "augment", 1) == draw(0, "augment", 1)
+    assert draw(0, "augment", 1) != draw(0, "augment", 2)
+    assert draw(0, "augment", 1) != draw(0, "order", 1)
