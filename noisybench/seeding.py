@@ -62,6 +62,16 @@ class Draws:
         """``k`` of 0 .. n-1 without replacement, ascending: those with the k smallest keys, ties by index."""
         return np.sort(self.permutation(n)[:k])
 
+    def choose_within(self, groups: np.ndarray, quotas: np.ndarray) -> np.ndarray:
+        """Of the members of each group g, ``quotas[g]`` without replacement, ascending: smallest keys, ties by index.
+
+        ``groups`` int64 ``[N]`` with values 0 .. len(quotas)-1. A smaller quota chooses a subset of a larger one's.
+        """
+        order = np.lexsort((self.words(len(groups)), groups))
+        sizes = np.bincount(groups, minlength=len(quotas))
+        rank = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return np.sort(order[rank < np.repeat(quotas, sizes)])
+
     def generator(self) -> np.random.Generator:
         """A numpy generator on this stream, for distributions (beta) where a stable stream is not promised."""
         return np.random.Generator(self._bits)

@@ -1,0 +1,174 @@
+"""Augmentation of a whole batch on its device, every sample with draws of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pydantic
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from noisybench.errors import ParameterError
+from noisybench.registry import STRICT, did_you_mean, shown, validate_model
+from noisybench.seeding import Draws
+
+
+class Crop(pydantic.BaseModel):
+    """Pad each side, then cut the original size at a random place (He et al. 2016, section 4.2: padding 4, zeros)."""
+
+    model_config = STRICT
+    padding: Annotated[int, Field(ge=1)] = 4
+    mode: Literal["zero", "reflect"] = "zero"
+
+
+class Flip(pydantic.BaseModel):
+    """Mirror left and right with probability 1/2."""
+
+    model_config = STRICT
+
+
+class Cutout(pydantic.BaseModel):
+    """Erase a square around a random pixel, cut off at the border (DeVries & Taylor 2017: size 16 on CIFAR-10).
+
+    Whatever its place in the list it comes last, after normalisation: what is erased becomes the mean.
+    """
+
+    model_config = STRICT
+    size: Annotated[int, Field(ge=1)] = 16
+
+
+STEPS: dict[str, type[pydantic.BaseModel]] = {"crop": Crop, "flip": Flip, "cutout": Cutout}
+
+
+def parse_augment(augment: Sequence[Any]) -> list[dict[str, Any]]:
+    """Check a suite's ``augment`` list and write it out.
+
+    Each entry is a name (``crop``), a mapping of one name to its parameters (``{crop: {padding: 4}}``), or an entry
+    that was written out before: ``{"name": "crop", "padding": 4, "mode": "zero"}``. ParameterError otherwise.
+    """
+    if isinstance(augment, (str, Mapping)) or not isinstance(augment, Sequence):
+        raise ParameterError(f"must be a list such as [crop, flip], not {shown(augment)}")
+    out: list[dict[str, Any]] = []
+    for place, entry in enumerate(augment):
+        name, params = _name_and_params(entry, place)
+        if name not in STEPS:
+            raise ParameterError(
+                f"no augmentation '{name}'{did_you_mean(name, STEPS)}; there are: {', '.join(STEPS)}", key=str(place)
+            )
+        if any(step["name"] == name for step in out):
+            raise ParameterError(f"'{name}' is listed twice", key=str(place))
+        try:
+            checked = validate_model(STEPS[name], params, owner=f"augmentation '{name}'")
+        except ParameterError as error:
+            raise ParameterError(error.message, key=f"{place}.{error.key}" if error.key else str(place)) from None
+        out.append({"name": name, **checked})
+    return out
+
+
+def _name_and_params(entry: Any, place: int) -> tuple[str, dict[str, Any]]:
+    if isinstance(entry, str):
+        return entry, {}
+    if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
+        return entry["name"], {key: value for key, value in entry.items() if key != "name"}
+    if isinstance(entry, Mapping) and len(entry) == 1:
+        name, params = next(iter(entry.items()))
+        if isinstance(name, str) and (params is None or isinstance(params, Mapping)):
+            return name, dict(params or {})
+    raise ParameterError(f"must be a name or {{name: {{parameter: value}}}}, not {shown(entry)}", key=str(place))
+
+
+def check_augment(augment: Sequence[Mapping[str, Any]], shape: tuple[int, int, int]) -> None:
+    """ParameterError if a step cannot be applied to images of this shape (C, H, W)."""
+    for step in augment:
+        if step["name"] == "crop" and step["mode"] == "reflect" and step["padding"] >= min(shape[1:]):
+            raise ParameterError(
+                f"crop: reflect padding {step['padding']} must be below the image size {min(shape[1:])}", key="augment"
+            )
+
+
+def draw_augment(
+    augment: Sequence[Mapping[str, Any]], n: int, shape: tuple[int, int, int], seed: int, *index: int
+) -> dict[str, Tensor]:
+    """The draws of ``n`` samples, made on the CPU from ``(seed, augment, index..., step)``: step -> int64.
+
+    crop ``[n, 2]``: offset (down, right) of the window in the padded image, 0 .. 2 padding; flip ``[n]``: 0 or 1;
+    cutout ``[n, 2]``: row and column of the centre.
+    """
+    draws: dict[str, Tensor] = {}
+    for step in augment:
+        name = step["name"]
+        stream = Draws(seed, "augment", *index, name)
+        if name == "crop":
+            drawn = np.stack([stream.integers(n, 2 * step["padding"] + 1) for _ in range(2)], axis=1)
+        elif name == "flip":
+            drawn = stream.integers(n, 2)
+        else:
+            drawn = np.stack([stream.integers(n, size) for size in shape[1:]], axis=1)
+        draws[name] = torch.from_numpy(drawn)
+    return draws
+
+
+def move(images: Tensor, augment: Sequence[Mapping[str, Any]], draws: Mapping[str, Tensor]) -> Tensor:
+    """Crop and flip, in the order listed: uint8 ``[B, C, H, W]`` -> the same. ``draws`` as of ``draw_augment``.
+
+    Every output pixel's source row and column is worked out first, backwards through the list; then rows and columns
+    are gathered once. A source outside a zero-padded image is a pixel of the one-pixel frame of zeros.
+    """
+    size, device = images.shape, images.device
+    rows: Tensor | None = None  # [B, H], None: unchanged
+    columns: Tensor | None = None  # [B, W]
+    frame = 0
+    for step in reversed(augment):
+        if step["name"] == "crop":
+            offset = draws["crop"] - step["padding"]
+            rows = _positions(rows, size[2], device) + offset[:, :1]
+            columns = _positions(columns, size[3], device) + offset[:, 1:]
+            if step["mode"] == "reflect":
+                rows, columns = _reflected(rows, size[2]), _reflected(columns, size[3])
+            else:
+                frame = 1
+        elif step["name"] == "flip":
+            columns = _positions(columns, size[3], device)
+            columns = torch.where(draws["flip"][:, None] == 1, size[3] - 1 - columns, columns)
+    if frame:
+        images = functional.pad(images, (1, 1, 1, 1))
+    if rows is not None:
+        at = rows.clamp(-frame, size[2] - 1 + frame) + frame
+        images = images.gather(2, at[:, None, :, None].expand(-1, size[1], -1, images.shape[3]))
+    if columns is not None:
+        at = columns.clamp(-frame, size[3] - 1 + frame) + frame
+        images = images.gather(3, at[:, None, None, :].expand(-1, size[1], size[2], -1))
+    return images
+
+
+def _positions(given: Tensor | None, n: int, device: torch.device) -> Tensor:
+    return torch.arange(n, device=device)[None] if given is None else given
+
+
+def _reflected(at: Tensor, n: int) -> Tensor:
+    """Positions mirrored at the borders without repeating them: -1 -> 1, n -> n - 2."""
+    return (n - 1) - ((n - 1) - at.abs()).abs()
+
+
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> Tensor:
+    """uint8 ``[B, C, H, W]`` -> (images / 255 - mean) / std, computed in float32, returned as ``dtype``."""
+    scale = [1 / (255 * s) for s in std]
+    shift = [-m / s for m, s in zip(mean, std, strict=True)]
+    if len(scale) == 1:
+        return images.to(torch.float32).mul_(scale[0]).add_(shift[0]).to(dtype)
+    channelwise = torch.tensor([scale, shift], dtype=torch.float32).to(images.device).view(2, 1, -1, 1, 1)
+    return images.to(torch.float32).mul_(channelwise[0]).add_(channelwise[1]).to(dtype)
+
+
+def cut_out(images: Tensor, size: int, centres: Tensor) -> Tensor:
+    """Zero, in place, the square of ``size`` at each centre ``[B, 2]``: rows y - size // 2 .. y - size // 2 + size - 1."""
+    inside = []
+    for axis, n in enumerate(images.shape[2:]):
+        first = centres[:, axis, None] - size // 2
+        at = torch.arange(n, device=images.device)[None]
+        inside.append((at >= first) & (at < first + size))
+    return images.masked_fill_((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0)
