@@ -10,16 +10,18 @@ from pathlib import Path
 
 from noisybench.report import markdown, terminal, tidy
 from noisybench.report.grid import Grid, check_rule, make_grids
+from noisybench.report.published import Comparison, beside
 from noisybench.report.results import RULES, Study, read_study
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a results folder says under one selection rule. Every form is a pure function of it: same files, same bytes."""
+    """What a results folder says under one selection rule. Its forms are pure functions of it."""
 
     study: Study
     rule: str
     grids: tuple[Grid, ...]
+    comparisons: tuple[tuple[Comparison, ...], ...]  # for each grid, the published tables beside it
 
     @property
     def title(self) -> str:
@@ -80,4 +82,9 @@ def report(run_dir: str | Path, *, accuracy: str | None = None, compare: Sequenc
     study = read_study(Path(run_dir))
     rule = accuracy if accuracy is not None else study.accuracy
     check_rule(rule)
-    return Report(study, rule, make_grids(study, rule))
+    grids = make_grids(study, rule)
+    tables = list(dict.fromkeys(compare if compare is not None else study.compare))
+    comparisons = [[beside(grid, name, rule) for name in tables] for grid in grids]
+    if study.smoke or study.synthetic:  # an unknown table is an error all the same
+        comparisons = [[] for _ in grids]
+    return Report(study, rule, grids, tuple(map(tuple, comparisons)))

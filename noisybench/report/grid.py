@@ -130,7 +130,7 @@ def _columns(cells: Iterable[Cell]) -> tuple[Column, ...]:
 
 
 def choose(variants: Sequence[Cell], rule: str) -> Cell:
-    """The variant with the highest mean over its seeds: of test accuracy (``best``), of hold-out accuracy (``validation``).
+    """The variant with the highest mean over its seeds, of test (``best``) or of hold-out accuracy (``validation``).
 
     A variant with a diverged run is picked only when all have one; the first of equals wins.
     """

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from noisybench.literature.words import ARCHITECTURES, FLIPS, RULES
 from noisybench.report import remarks, words
+from noisybench.report.comparability import NOT_STATED, Reason
 from noisybench.report.grid import Entry, Grid
 from noisybench.report.notes import Footnotes
+from noisybench.report.published import Comparison, Partner, alone_by_method
 from noisybench.report.statistics import summarise
 
 if TYPE_CHECKING:
@@ -41,11 +44,15 @@ def render(report: Report) -> str:
         blocks.append(f"**{escape(banner(report))}**")
     blocks.append(escape(words.counts(report.study)))
     blocks += [escape(line) for line in remarks.warnings(report)]
-    for grid in report.grids:
+    for grid, comparisons in zip(report.grids, report.comparisons, strict=True):
         blocks.append(f"## {escape(grid.dataset)}, {escape(grid.model)}")
         blocks += _main(grid, notes)
         blocks += _memorised(grid)
-    blocks += [escape(sentence) for sentence in remarks.sentences(report)]
+        for comparison in comparisons:
+            blocks += _published(grid, comparison, notes)
+    closing = remarks.sentences(report)
+    if closing:
+        blocks += ["## In words", " ".join(escape(sentence) for sentence in closing)]
     if len(notes):
         blocks.append("## Footnotes")
         blocks.append("\n".join(f"- [{letter}] {escape(text)}" for letter, text in notes))
@@ -114,3 +121,72 @@ def _memorised(grid: Grid) -> list[str]:
         "(memorised) and its true label (corrected). Mean over finished runs.",
         table([escape(text) for text in head], [[escape(text) for text in row] for row in rows]),
     ]
+
+
+def _published(grid: Grid, comparison: Comparison, notes: Footnotes) -> list[str]:
+    source, partners = comparison.source, comparison.partners
+    blocks = [f"### Beside {escape(source.name)}", escape(f"{source.title}.")]
+    if not partners:
+        blocks.append("No row of it has a partner here.")
+    else:
+        everywhere = set.intersection(*(set(partner.reasons) for partner in partners.values()))
+        rows = []
+        for row in grid.rows:
+            cells = [_pair(partners.get((row, column.label)), everywhere, notes) for column in grid.columns]
+            if any(cell != "–" for cell in cells):
+                rows.append([escape(row), *cells])
+        blocks.append("Published accuracy, and in brackets the one measured here minus the published.")
+        blocks.append(table(["method", *(escape(c.short) for c in grid.columns)], rows))
+        shared = [reason for reason in next(iter(partners.values())).reasons if reason in everywhere]
+        if shared:
+            blocks.append(f"Of every pair:{notes.mark(_texts(shared))}.")
+        blocks.append(escape(verdicts(comparison)))
+    lonely = alone_by_method(comparison, grid)
+    if lonely:
+        blocks.append("Published there for these noises, without a partner here:")
+        body = [[escape(m), *(words.published(s.acc) if s else "–" for s in found)] for m, found in lonely]
+        blocks.append(table(["method", *(escape(c.short) for c in grid.columns)], body))
+    if comparison.elsewhere:
+        blocks.append(f"{comparison.elsewhere} more scores of it are on other data sets, noises or rates.")
+    return blocks
+
+
+def verdicts(comparison: Comparison) -> str:
+    """How many pairs may be compared."""
+    found = [partner.verdict for partner in comparison.partners.values()]
+    parts = [
+        f"{found.count('comparable')} comparable",
+        f"{found.count('unknown')} perhaps (nothing differs, but not all is known)",
+        f"{found.count('differs')} not comparable",
+    ]
+    if found.count(None):
+        parts.append(f"{found.count(None)} not measured yet")
+    return f"{len(found)} {'pair' if len(found) == 1 else 'pairs'}: {', '.join(parts)}."
+
+
+def _pair(partner: Partner | None, everywhere: set[Reason], notes: Footnotes) -> str:
+    if partner is None:
+        return "–"
+    texts = _texts([reason for reason in partner.reasons if reason not in everywhere])
+    if partner.alternatives:
+        texts.append(shown_row(partner))
+    difference = "–" if partner.difference is None else words.signed(partner.difference)
+    return f"{words.published(partner.score.acc)} ({difference}){notes.mark(texts)}"
+
+
+def _texts(found: Sequence[Reason]) -> list[str]:
+    """Footnotes of some reasons: one for each difference or doubt, one for all that is not stated."""
+    texts = [reason.text for reason in found if reason.kind != NOT_STATED]
+    absent = [reason.text for reason in found if reason.kind == NOT_STATED]
+    return [*texts, f"not stated by the source: {', '.join(absent)}"] if absent else texts
+
+
+def shown_row(partner: Partner) -> str:
+    """Which of several matching rows of a source is shown."""
+    score = partner.score
+    parts = [f"selection rule {RULES[score.epoch] if score.epoch else 'not stated'}"]
+    parts += [f"flip {FLIPS[score.flip]}"] if score.flip else []
+    parts += [ARCHITECTURES[score.arch].label] if score.arch else []
+    return (
+        f"{partner.alternatives + 1} rows of the source match; shown is the nearest ({', '.join(parts)}; {score.table})"
+    )

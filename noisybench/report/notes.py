@@ -17,7 +17,7 @@ class Footnotes:
 
     def mark(self, texts: Iterable[str]) -> str:
         """`` [a, b]`` for these texts, an empty string for none."""
-        letters = [self.letter(text) for text in dict.fromkeys(texts)]
+        letters = sorted((self.letter(text) for text in dict.fromkeys(texts)), key=lambda letter: (len(letter), letter))
         return f" [{', '.join(letters)}]" if letters else ""
 
     def __iter__(self) -> Iterator[tuple[str, str]]:

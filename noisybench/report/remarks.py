@@ -156,7 +156,8 @@ def _memorising(report: Report, grid: Grid) -> str | None:
     memorised = entry.cell.values("final.memorised")
     share = sum(memorised[seed] for seed in sorted(memorised)) / len(memorised)
     verb = "ends at" if report.rule == "last" else "scores"
-    text = f"At {column.short}, {plain} {verb} {entry.summary.mean:.1f} % and has memorised {share:.0f} % of the wrong labels"
+    text = f"At {column.short}, {plain} {verb} {entry.summary.mean:.1f} % "
+    text += f"and has memorised {share:.0f} % of the wrong labels"
     if best is None:
         return text + "."
     rival = grid.entries[best, column.label]

@@ -1,4 +1,4 @@
-"""What the report reads: a results folder's plan and the records of the runs in it. Nothing is written, nothing guessed.
+"""What the report reads: a results folder's plan and the records of the runs in it.
 
 A record counts only if its ``result_sha256`` is the SHA-256 of its result's canonical JSON and it says it is the run
 the plan asks for; any other is named as damaged and left out.
@@ -144,7 +144,8 @@ def _study(run_dir: Path, plan: Mapping[str, Any]) -> Study:
                 damaged[run_id] = why
             else:
                 records[run_id] = record
-    unplanned = tuple(sorted(p.parent.name for p in run_dir.glob("*/record.json") if p.parent.name not in planned))
+    known = planned.keys() | set(_teachers(plan["cells"]).values())
+    unplanned = tuple(sorted(p.parent.name for p in run_dir.glob("*/record.json") if p.parent.name not in known))
     status = {run_id: str(record["result"]["status"]) for run_id, record in records.items()}
     status.update(dict.fromkeys(damaged, "damaged"))
     _mark_blocked(plan["cells"], status)
@@ -239,18 +240,12 @@ def _mark_blocked(cells: Sequence[Mapping[str, Any]], status: dict[str, str]) ->
 
 def _teachers(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Run id -> its teacher's run id. ``relabel`` is a run id, a mapping from seeds to run ids, or a variant's name."""
-    runs = {run_id for cell in cells for run_id in cell["runs"].values()}
     named = {
         (cell["dataset"], cell["noise"], cell["model"], cell["variant"], seed): run_id
         for cell in cells
         for seed, run_id in cell["runs"].items()
     }
-    seed_of = {run_id: seed for cell in cells for seed, run_id in cell["runs"].items()}
-    siblings = {
-        run_id: {seed: other for seed, other in cell["runs"].items()}
-        for cell in cells
-        for run_id in cell["runs"].values()
-    }
+    siblings = {run_id: cell["runs"] for cell in cells for run_id in cell["runs"].values()}
     out: dict[str, str] = {}
     for cell in cells:
         relabel = at(cell["settings"], "method.relabel")
@@ -259,8 +254,8 @@ def _teachers(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         for seed, run_id in cell["runs"].items():
             if isinstance(relabel, Mapping):
                 teacher = relabel.get(seed)
-            elif relabel in runs:  # the id of one seed's teacher: this seed's is its sibling
-                teacher = relabel if seed_of[relabel] == seed else siblings[relabel].get(seed)
+            elif relabel in siblings:  # the id of one seed's teacher: this seed's is its sibling
+                teacher = siblings[relabel].get(seed)
             else:
                 teacher = named.get((cell["dataset"], cell["noise"], cell["model"], relabel, seed))
             if teacher is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from noisybench.report import markdown, remarks, words
-from noisybench.report.grid import Entry, Grid
+from noisybench.report.grid import Entry
 from noisybench.report.notes import Footnotes
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def render(report: Report, width: int) -> str:
     blocks = [_wrap(report.title, width)]
     if report.study.smoke or report.study.synthetic:
         blocks.append(_wrap(markdown.banner(report), width))
-    for grid in report.grids:
+    for grid, comparisons in zip(report.grids, report.comparisons, strict=True):
         if len(report.grids) > 1:
             blocks.append(f"{grid.dataset}, {grid.model}")
         rows = [[row, *(_cell(grid.entry(row, c), notes) for c in grid.columns)] for row in grid.rows]
@@ -34,7 +34,10 @@ def render(report: Report, width: int) -> str:
         if shares:
             blocks.append(_wrap("Wrong training labels memorised / corrected at the end, %", width))
             blocks += _tables(head, shares, width)
-    blocks += [_wrap(f"[{letter}] {text}", width) for letter, text in notes]
+        for comparison in comparisons:
+            if comparison.partners:
+                blocks.append(_wrap(f"Beside {comparison.source.name}: {markdown.verdicts(comparison)}", width))
+    blocks += ["\n".join(_wrap(f"[{letter}] {text}", width) for letter, text in notes)] if len(notes) else []
     blocks.append("\n".join(_wrap(line, width) for line in [words.counts(report.study), *remarks.warnings(report)]))
     closing = remarks.sentences(report)
     blocks += [_wrap(" ".join(closing), width)] if closing else []
@@ -71,4 +74,6 @@ def _table(rows: list[list[str]]) -> str:
 
 
 def _wrap(text: str, width: int) -> str:
-    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+    kept = text.replace(" %", "\N{NO-BREAK SPACE}%")  # no line begins with a percent sign
+    filled = textwrap.fill(kept, width, break_long_words=False, break_on_hyphens=False)
+    return filled.replace("\N{NO-BREAK SPACE}%", " %")

@@ -8,8 +8,11 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from noisybench.literature import Score
 from noisybench.report import remarks
+from noisybench.report.comparability import NOT_STATED
 from noisybench.report.grid import Column, Entry, Grid, accuracies
+from noisybench.report.published import Partner
 from noisybench.report.results import RULES, STATUSES, Cell, Run
 from noisybench.report.statistics import summarise
 
@@ -35,6 +38,12 @@ def json_text(report: Report) -> str:
         "unplanned": list(study.unplanned),
         "warnings": remarks.warnings(report),
         "sentences": remarks.sentences(report),
+        "alone": [
+            {"dataset": grid.dataset, "model": grid.model, "source": c.source.name, **_score(score)}
+            for grid, comparisons in zip(report.grids, report.comparisons, strict=True)
+            for c in comparisons
+            for score in c.alone
+        ],
         "cells": [{**row, "runs": [_run(run) for run in cell.runs]} for row, cell in _cells(report)],
     }
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -60,11 +69,15 @@ def _flat(value: Any) -> Any:
 
 
 def _cells(report: Report) -> Iterator[tuple[dict[str, Any], Cell]]:
-    for grid in report.grids:
+    for grid, comparisons in zip(report.grids, report.comparisons, strict=True):
         for column in grid.columns:
             for row, entry in grid.column(column).items():
                 for cell in entry.variants:
-                    yield _row(report, grid, column, row, entry, cell), cell
+                    out = _row(report, grid, column, row, entry, cell)
+                    for comparison in comparisons:
+                        partner = comparison.partners.get((row, column.label)) if cell is entry.cell else None
+                        out |= _published(comparison.source.name, partner)
+                    yield out, cell
 
 
 def _row(report: Report, grid: Grid, column: Column, row: str, entry: Entry, cell: Cell) -> dict[str, Any]:
@@ -102,6 +115,30 @@ def _row(report: Report, grid: Grid, column: Column, row: str, entry: Entry, cel
         values = summarise(list(cell.values(path).values()))
         out[key] = values.mean if values else None
     return out
+
+
+def _score(score: Score) -> dict[str, Any]:
+    return {
+        "method": score.method,
+        "noise": score.noise,
+        "rate": score.rate,
+        "published": score.acc,
+        "table": score.table,
+    }
+
+
+def _published(name: str, partner: Partner | None) -> dict[str, Any]:
+    """Published score, difference, verdict and every reason; None where there is no partner."""
+    score = partner.score if partner else None
+    return {
+        f"published:{name}": score.acc if score else None,
+        f"difference:{name}": partner.difference if partner else None,
+        f"verdict:{name}": partner.verdict if partner else None,
+        f"reasons:{name}": [
+            f"not stated: {reason.text}" if reason.kind == NOT_STATED else reason.text
+            for reason in (partner.reasons if partner else ())
+        ],
+    }
 
 
 def _run(run: Run) -> dict[str, Any]:

@@ -23,8 +23,8 @@ def accuracy(entry: Entry) -> str:
             for status in STATUSES
             if entry.cell.count(status)
         )
-    n = "" if entry.summary.n == entry.planned else f" (n = {entry.summary.n} of {entry.planned})"
-    return value(entry.summary) + n
+    short = "" if entry.summary.n == entry.planned else f" (n = {entry.summary.n} of {entry.planned})"
+    return value(entry.summary) + short
 
 
 def counts(study: Study) -> str:
@@ -37,6 +37,11 @@ def counts(study: Study) -> str:
 def signed(number: float) -> str:
     """``+1.2``, ``-0.3``, ``0.0``: never a negative zero."""
     return f"{number:+.1f}" if round(number, 1) else "0.0"
+
+
+def published(accuracy: float) -> str:
+    """A published accuracy with the one or two decimals it was printed with."""
+    return f"{accuracy:.1f}" if round(accuracy, 1) == accuracy else f"{accuracy:.2f}"
 
 
 def listing(words: list[str]) -> str:

@@ -1,0 +1,133 @@
+"""Published scores beside the measured ones: which row belongs to which cell, and what speaks against comparing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from noisybench.literature import Score, Source, load_source
+from noisybench.literature.words import ARCHITECTURES, DATASETS, FLIPS, RULES
+from noisybench.report.comparability import Pair, Reason, reasons, verdict
+from noisybench.report.grid import Column, Entry, Grid
+from noisybench.report.results import Cell, finite
+from noisybench.spec import at
+
+
+@dataclass(frozen=True)
+class Partner:
+    """A published score for one entry of a grid. ``difference``: measured minus published, in points.
+
+    ``alternatives``: rows of the source that match as well; ``score`` is the nearest in epoch, flip and architecture.
+    """
+
+    score: Score
+    difference: float | None
+    reasons: tuple[Reason, ...]
+    alternatives: int
+
+    @property
+    def verdict(self) -> str | None:
+        """differs, unknown or comparable; None while nothing is measured."""
+        return None if self.difference is None else verdict(self.reasons)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One published table beside one grid. ``alone``: its scores at the grid's places without a partner."""
+
+    source: Source
+    partners: dict[tuple[str, str], Partner]  # (row, column label)
+    alone: tuple[Score, ...]
+    elsewhere: int  # scores on other data sets, noises or rates
+
+
+def beside(grid: Grid, name: str, rule: str) -> Comparison:
+    """Put a published table beside a grid; InputError when there is no table of that name."""
+    source = load_source(name)
+    partners: dict[tuple[str, str], Partner] = {}
+    used: set[int] = set()
+    here: set[int] = set()
+    at_place: dict[Place, list[Score]] = {}
+    for column in grid.columns:
+        for row, entry in grid.column(column).items():
+            where = _place(entry.cell)
+            if where not in at_place:
+                at_place[where] = [score for score in source.scores if where.holds(score)]
+                here.update(map(id, at_place[where]))
+            place = at_place[where]
+            matches = [s for s in place if s.method.casefold() == _published_name(entry, row).casefold()]
+            if matches:
+                used.update(map(id, matches))
+                partners[row, column.label] = _partner(entry, matches, source, rule)
+    alone = tuple(s for s in source.scores if id(s) in here - used)
+    return Comparison(source, partners, alone, sum(id(s) not in here for s in source.scores))
+
+
+def comparable_as(cell: Cell) -> str | None:
+    """The literature's name of the cell's data set, as its records or else its settings say; None for other data."""
+    for run in cell.finished:
+        name = at(run.result or {}, "data.comparable_as")
+        return name if name in DATASETS else None
+    for name in (at(cell.settings, "dataset.as"), at(cell.settings, "dataset.name")):
+        if name in DATASETS:
+            return str(name)
+    return None
+
+
+def _published_name(entry: Entry, row: str) -> str:
+    return entry.cell.published or entry.cell.method or row
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a published score must have in common with a cell."""
+
+    dataset: str | None
+    kind: str
+    rate: float | None
+    split: str | None
+
+    def holds(self, score: Score) -> bool:
+        """Same data set, same kind of noise, same nominal rate or split; at rate 0 every kind is clean."""
+        if score.dataset != self.dataset:
+            return False
+        if score.noise == "clean":
+            return self.kind == "clean" or self.rate == 0
+        if score.noise != self.kind or (score.split is not None and score.split != self.split):
+            return False
+        return score.split is not None if self.rate is None else abs(score.rate - self.rate) < 1e-9
+
+
+def _place(cell: Cell) -> Place:
+    noise = cell.settings["noise"]
+    return Place(comparable_as(cell), str(noise.get("kind")), finite(noise.get("rate")), noise.get("split"))
+
+
+def _partner(entry: Entry, matches: list[Score], source: Source, rule: str) -> Partner:
+    cell = entry.cell
+
+    def nearness(score: Score) -> tuple[bool, ...]:
+        known = ARCHITECTURES[score.arch] if score.arch else None
+        return (
+            score.metric == "test_acc",
+            score.epoch is not None and RULES[score.epoch] == rule,
+            score.flip is not None and FLIPS[score.flip] == at(cell.settings, "noise.flip"),
+            known is not None and known.model == at(cell.settings, "model.name"),
+            score.verified,
+        )
+
+    score = max(matches, key=nearness)  # the first of equals
+    pair = Pair(cell, score, source.protocol(score), source.origin(score), rule, chosen=len(entry.variants) > 1)
+    difference = None if entry.summary is None or not entry.ranked else entry.summary.mean - score.acc
+    return Partner(score, difference, reasons(pair), len(matches) - 1)
+
+
+def alone_by_method(comparison: Comparison, grid: Grid) -> list[tuple[str, list[Score | None]]]:
+    """(method, its score at each column or None) of the rows without a partner, in the source's order."""
+    methods = dict.fromkeys(score.method for score in comparison.alone)
+    return [(method, [_alone_at(comparison, grid, method, column) for column in grid.columns]) for method in methods]
+
+
+def _alone_at(comparison: Comparison, grid: Grid, method: str, column: Column) -> Score | None:
+    where = _place(next(iter(grid.column(column).values())).cell)
+    found = [score for score in comparison.alone if score.method == method and where.holds(score)]
+    return found[0] if found else None
