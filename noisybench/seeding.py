@@ -44,7 +44,8 @@ class Draws:
 
     def words(self, n: int) -> np.ndarray:
         """``n`` raw 64-bit words, uint64 ``[n]``."""
-        return self._bits.random_raw(n)
+        words: np.ndarray = self._bits.random_raw(n)
+        return words
 
     def uniforms(self, n: int) -> np.ndarray:
         """``n`` float64 in [0, 1): the top 53 bits of a word times 2^-53."""

@@ -165,7 +165,8 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float], dtype
 
 
 def cut_out(images: Tensor, size: int, centres: Tensor) -> Tensor:
-    """Zero, in place, the square of ``size`` at each centre ``[B, 2]``: rows y - size // 2 .. y - size // 2 + size - 1."""
+    """Zero, in place, a square around each centre (y, x) of ``[B, 2]``: rows y - size // 2 to y - size // 2 + size - 1,
+    columns likewise."""
     inside = []
     for axis, n in enumerate(images.shape[2:]):
         first = centres[:, axis, None] - size // 2

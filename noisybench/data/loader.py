@@ -92,9 +92,12 @@ class Loader:
             stop = start + sum(sizes)
             index = order[start:stop]
             raw = self.images.index_select(0, index)
-            views = [self._view(raw, {k: d[start:stop] for k, d in drawn.items()}).split(sizes) for drawn in draws]
-            labels = self.labels.index_select(0, index).split(sizes)
-            for b, positions in enumerate(index.split(sizes)):
+            views = [
+                torch.split(self._view(raw, {name: d[start:stop] for name, d in drawn.items()}), sizes)
+                for drawn in draws
+            ]
+            labels = torch.split(self.labels.index_select(0, index), sizes)
+            for b, positions in enumerate(torch.split(index, sizes)):
                 yield Batch(positions, views[0][b] if self.views == 1 else [v[b] for v in views], labels[b])
 
     def _draws(self, n: int, epoch: int, view: int) -> dict[str, Tensor]:

@@ -118,7 +118,7 @@ def inject(
 
 
 def build_noise(kind: str, **params: Any) -> Callable[..., NoisyLabels]:
-    """``inject`` with kind and parameters fixed (and checked now): ``f(clean_labels, num_classes=, seed=, images=)``."""
+    """``inject`` with kind and parameters fixed, and checked now: ``f(labels, num_classes=, seed=, images=)``."""
     registry.get("noise", kind).validate(params)
     return functools.partial(inject, kind=kind, **params)
 

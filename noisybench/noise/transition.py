@@ -1,10 +1,12 @@
-"""Counting: transition matrices as measured, and how many samples a rate means."""
+"""Counting: transition matrices as measured, how many samples a rate means, and flips from class to class."""
 
 from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
+
+from noisybench.seeding import Draws
 
 
 def measured_transition(clean: np.ndarray, noisy: np.ndarray, num_classes: int) -> np.ndarray:
@@ -30,3 +32,18 @@ def exact_counts(rate: float, clean: np.ndarray, num_classes: int) -> np.ndarray
     """``exact_count`` of each class of ``clean``, int64 ``[K]``."""
     sizes = np.bincount(clean, minlength=num_classes)
     return np.array([exact_count(rate, int(n)) for n in sizes], dtype=np.int64)
+
+
+def flip_within_classes(clean: np.ndarray, target: np.ndarray, draws: Draws, *, rate: float, count: str) -> np.ndarray:
+    """Give a share ``rate`` of each class c the label ``target[c]`` (``target`` int64 ``[K]``; c itself: no flip).
+
+    ``count: exact`` chooses ``exact_count(rate, n_c)`` samples of each class, ``independent`` each with probability
+    ``rate``. Targets are read off the clean labels.
+    """
+    if count == "exact":
+        chosen = draws.choose_within(clean, exact_counts(rate, clean, len(target)))
+    else:
+        chosen = np.flatnonzero(draws.uniforms(len(clean)) < rate)
+    noisy = clean.copy()
+    noisy[chosen] = target[clean[chosen]]
+    return noisy
