@@ -1,0 +1,177 @@
+"""The blocks of a suite as strict pydantic models, and where everything sits in a resolved spec."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BeforeValidator, Field
+
+from noisybench import registry
+from noisybench.errors import ParameterError
+from noisybench.registry import STRICT, Epochs
+from noisybench.spec import SLOTS, Slot
+
+MAX_RUNS = 10_000
+"""A suite that asks for more is a slip of the pen."""
+
+
+def _augmentations(value: Any) -> Any:
+    from noisybench.data.augment import parse_augment
+
+    if not isinstance(value, list):
+        raise ValueError("must be a list of augmentations, e.g. [crop, flip]")
+    try:
+        return parse_augment(value)
+    except ParameterError as error:
+        raise ValueError(str(error)) from None
+
+
+class Header(pydantic.BaseModel):
+    """What a suite says about itself."""
+
+    model_config = STRICT
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    version: Annotated[int, Field(ge=1)] = 1
+    description: str = ""
+    recipe: Literal["common", "authors"] = "common"
+
+
+class Report(pydantic.BaseModel):
+    """How the suite's accuracy is read, and which published tables stand beside it."""
+
+    model_config = STRICT
+    accuracy: Literal["last", "last10", "validation", "best"] = "last"
+    compare: list[str] = []
+
+
+class Training(pydantic.BaseModel):
+    """The ``training`` block without its components; the defaults are the field's usual CIFAR-10 recipe."""
+
+    model_config = STRICT
+    epochs: Annotated[int, Field(ge=1)] = 200
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    drop_last: bool = False
+    clip: Annotated[float, Field(gt=0)] | None = None
+    warmup: Annotated[Epochs, Field(ge=0)] = 0
+    augment: Annotated[list[Any], BeforeValidator(_augmentations)] = []
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    diagnostics: Literal["sample", "full", "off"] = "sample"
+
+
+class DatasetKeys(pydantic.BaseModel):
+    """Keys that every data set takes. Subsets are class-balanced; ``validation`` is the share held out, noisy."""
+
+    model_config = STRICT
+    train_subset: Annotated[int, Field(ge=1)] | None = None
+    test_subset: Annotated[int, Field(ge=1)] | None = None
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    subset_seed: Annotated[int, Field(ge=0)] = 0
+
+
+class NoiseKeys(pydantic.BaseModel):
+    """Keys that every noise takes. ``seed``: null means the run's seed."""
+
+    model_config = STRICT
+    seed: Annotated[int, Field(ge=0)] | None = None
+
+
+class Mixup(pydantic.BaseModel):
+    """``mixup``: the weight of a batch is drawn from Beta(alpha, alpha); 1 is the authors' default."""
+
+    model_config = STRICT
+    alpha: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Block:
+    """A pydantic model seen as a registry component is: keys, defaults, ``fits`` and ``validate``."""
+
+    def __init__(self, title: str, model: type[pydantic.BaseModel]) -> None:
+        self.title, self.model = title, model
+        self.keys = tuple(model.model_fields)
+        self.defaults: dict[str, Any] = {
+            key: info.default for key, info in model.model_fields.items() if not info.is_required()
+        }
+
+    def fits(self, key: str, value: Any) -> bool:
+        """True when ``value`` as it stands is valid for ``key``."""
+        try:
+            self._adapter(key).validate_python(value)
+        except pydantic.ValidationError:
+            return False
+        return True
+
+    @functools.cache  # noqa: B019  # blocks live as long as the process
+    def _adapter(self, key: str) -> pydantic.TypeAdapter[Any]:
+        info = self.model.model_fields[key]
+        annotation: Any = info.annotation
+        for item in info.metadata:
+            annotation = Annotated[annotation, item]
+        return pydantic.TypeAdapter(annotation, config=pydantic.ConfigDict(strict=True, allow_inf_nan=False))
+
+    def validate(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """All keys with their values or defaults; ParameterError with the key otherwise."""
+        return registry.validate_model(self.model, values, owner=self.title)
+
+
+HEADER = Block("a suite", Header)
+REPORT = Block("report", Report)
+TRAINING = Block("training", Training)
+MIXUP = Block("mixup", Mixup)
+COMMON: dict[str, Block] = {"dataset": Block("a data set", DatasetKeys), "noise": Block("noise", NoiseKeys)}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "training": TRAINING.defaults,
+    "dataset": COMMON["dataset"].defaults,
+    "noise": COMMON["noise"].defaults,
+    "method": {"mixup": None, "relabel": None},
+    "method.mixup": MIXUP.defaults,
+}
+"""Defaults of the keys that belong to no component, by the path of their mapping: left out of a run's identity."""
+
+SLOT: dict[str, Slot] = {slot.path: slot for slot in SLOTS}
+DEFAULT_NAME = {
+    "noise": "clean",
+    "training.optimizer": "sgd",
+    "training.schedule": "cosine",
+    "method.algorithm": "erm",
+    "method.loss": "ce",
+}
+"""What stands where a suite names nothing."""
+
+ROOT_KEYS = (
+    "name",
+    "version",
+    "description",
+    "dataset",
+    "noise",
+    "model",
+    "training",
+    "seeds",
+    "recipe",
+    "methods",
+    "overrides",
+    "report",
+)
+TRAINING_KEYS = (*TRAINING.keys, "optimizer", "schedule")
+METHOD_KEYS = ("algorithm", "loss", "mixup", "relabel")
+VARIANT_KEYS = ("choose", "published")
+"""Keys of an entry of ``methods`` that say how it is reported, not how it is trained."""
+
+
+def slot_at(path: str) -> Slot | None:
+    """The component slot at a spec path; ``training.optimizer.base`` and deeper are slots too."""
+    while path.endswith(".base"):
+        path = path.removesuffix(".base")
+    return SLOT.get(path)
+
+
+def whole_path(parts: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Put back the prefix that a key of ``training`` or ``method`` may be written without."""
+    if parts and parts[0] in TRAINING_KEYS:
+        return ("training", *parts)
+    if parts and parts[0] in METHOD_KEYS:
+        return ("method", *parts)
+    return parts

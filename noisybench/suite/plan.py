@@ -1,0 +1,78 @@
+"""``plan.json``: the expanded plan of a results folder, and what an edited suite may change in it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from noisybench.errors import PlanConflict
+from noisybench.spec import canonical_json
+from noisybench.suite.axes import flat, text_of
+from noisybench.suite.expand import Expansion
+
+
+def build_plan(expansion: Expansion) -> dict[str, Any]:
+    """The plan as it is stored, read back by reports."""
+    return copy.deepcopy({**expansion.header, "cells": list(expansion.cells)})
+
+
+def check_plan(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan to store. An edited suite may add seeds and cells; a raised ``version`` replaces the plan.
+
+    Anything else is a PlanConflict that names the first difference and both remedies. The plan of a smoke run may
+    always be replaced by another smoke run's: nothing in it is worth keeping.
+    """
+    if old is None or new["version"] > old["version"] or (old["smoke"] and new["smoke"]):
+        return dict(new)
+    difference = _difference(old, new)
+    if difference is not None:
+        raise PlanConflict(
+            f"the results folder of '{new['suite']}' holds another plan (version {old['version']}): {difference}; run it as "
+            f"another suite with --name NEW, or raise 'version' above {max(old['version'], new['version'])} in the suite to replace the plan"
+        )
+    return dict(new)
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    if new["version"] < old["version"]:
+        return f"the suite's version is {new['version']}"
+    for key in ("schema", "suite", "recipe", "smoke"):
+        if old[key] != new[key]:
+            return f"{key} was {text_of(old[key])}, is {text_of(new[key])}"
+    for key, value in flat(old["report"]).items():
+        now = flat(new["report"]).get(key)
+        if value != now:
+            return f"report.{key} was {text_of(value)}, is {text_of(now)}"
+    here = {_name(cell): cell for cell in new["cells"]}
+    by_runs = {(cell["variant"], run_id): cell for cell in new["cells"] for run_id in cell["runs"].values()}
+    for cell in old["cells"]:
+        now = here.get(_name(cell))
+        if now is None or not cell["runs"].items() <= now["runs"].items():
+            now = by_runs.get((cell["variant"], next(iter(cell["runs"].values()))), now)
+        if now is None:
+            return f"{' / '.join(_name(cell))} is gone"
+        difference = _cell_difference(cell, now)
+        if difference is not None:
+            return f"{' / '.join(_name(cell))}: {difference}"
+    return None
+
+
+def _name(cell: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return cell["dataset"], cell["noise"], cell["model"], cell["variant"]
+
+
+def _cell_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    for key in ("method", "choose", "published", "marks"):
+        if old[key] != new[key]:
+            return f"'{key}' was {text_of(old[key])}, is {text_of(new[key])}"
+    gone = [seed for seed in old["runs"] if seed not in new["runs"]]
+    if gone:
+        return f"seed {gone[0]} is gone"
+    if all(new["runs"][seed] == run_id for seed, run_id in old["runs"].items()):
+        return None
+    before, now = flat(old["settings"]), flat(new["settings"])
+    for key in dict.fromkeys([*before, *now]):
+        if canonical_json(before.get(key)) != canonical_json(now.get(key)):
+            return f"{key} was {text_of(before.get(key))}, is {text_of(now.get(key))}"
+    return "the code or a file behind its runs has changed (a component's version, a plug-in, a named file, or its teacher)"
