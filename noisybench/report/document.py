@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from noisybench.literature import load_source
 from noisybench.report import markdown, terminal, tidy
 from noisybench.report.grid import Grid, check_rule, make_grids
 from noisybench.report.published import Comparison, beside
@@ -83,8 +84,9 @@ def report(run_dir: str | Path, *, accuracy: str | None = None, compare: Sequenc
     rule = accuracy if accuracy is not None else study.accuracy
     check_rule(rule)
     grids = make_grids(study, rule)
-    tables = list(dict.fromkeys(compare if compare is not None else study.compare))
-    comparisons = [[beside(grid, name, rule) for name in tables] for grid in grids]
-    if study.smoke or study.synthetic:  # an unknown table is an error all the same
-        comparisons = [[] for _ in grids]
+    names = compare if compare is not None else study.compare
+    sources = [load_source(name) for name in dict.fromkeys(names)]  # an unknown one is an error in a smoke run too
+    if study.smoke or study.synthetic:
+        sources = []
+    comparisons = [[beside(grid, source, rule) for source in sources] for grid in grids]
     return Report(study, rule, grids, tuple(map(tuple, comparisons)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from noisybench.literature import Score, Source, load_source
+from noisybench.literature import Score, Source
 from noisybench.literature.words import ARCHITECTURES, DATASETS, FLIPS, RULES
 from noisybench.report.comparability import Pair, Reason, reasons, verdict
 from noisybench.report.grid import Column, Entry, Grid
@@ -40,9 +40,8 @@ class Comparison:
     elsewhere: int  # scores on other data sets, noises or rates
 
 
-def beside(grid: Grid, name: str, rule: str) -> Comparison:
-    """Put a published table beside a grid; InputError when there is no table of that name."""
-    source = load_source(name)
+def beside(grid: Grid, source: Source, rule: str) -> Comparison:
+    """Put a published table beside a grid."""
     partners: dict[tuple[str, str], Partner] = {}
     used: set[int] = set()
     here: set[int] = set()

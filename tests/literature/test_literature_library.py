@@ -1,0 +1,171 @@
+"""The shipped files: every score loads, every key resolves, every value is in range."""
+
+from __future__ import annotations
+
+import collections
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from noisybench import literature
+from noisybench.errors import InputError
+from noisybench.literature.library import FOLDER
+from noisybench.literature.words import ARCHITECTURES, DATASETS, FLIPS, KINDS, RULES
+
+SCORES = {
+    "apl2020": 9,
+    "arazo2019": 100,
+    "cifarn_leaderboard": 145,
+    "cifarn_reproduction": 138,
+    "cmwnet2023": 296,
+    "coteaching2018": 42,
+    "dividemix2020": 122,
+    "elr2020": 100,
+    "epssoftmax2024": 328,
+    "foret2021_table1": 60,
+    "foret2021_table4": 48,
+    "foret2021_table8": 28,
+    "gce2018": 72,
+    "idn": 22,
+    "jocor2020": 36,
+    "mentormix2020": 20,
+    "mentornet2018_repo": 60,
+    "sam_family": 15,
+    "sce2019": 21,
+}
+
+
+def test_every_score_of_every_file_loads() -> None:
+    assert {source.name: len(source.scores) for source in literature.sources()} == SCORES
+    assert len(literature.scores()) == sum(SCORES.values()) == 1662
+    assert sum(score.verified for score in literature.scores()) == 1480
+
+
+def test_every_value_is_known_and_in_range() -> None:
+    for score in literature.scores():
+        assert score.dataset in DATASETS
+        assert score.noise in KINDS
+        assert score.arch is None or score.arch in ARCHITECTURES
+        assert score.flip is None or score.flip in FLIPS
+        assert score.epoch is None or score.epoch in RULES
+        assert 0 <= score.rate <= 1
+        assert 0 < score.acc < 100
+        assert score.std is None or 0 <= score.std < 20
+        assert score.table
+
+
+def test_every_citation_key_resolves() -> None:
+    for score in literature.scores():
+        assert literature.citation(score.cite).key == score.cite
+        assert score.method_cite is None or literature.citation(score.method_cite).key == score.method_cite
+
+
+def test_flips_are_stated_for_symmetric_noise_only() -> None:
+    assert {s.noise for s in literature.scores() if s.flip is not None} == {"symmetric"}
+
+
+def test_no_file_has_a_duplicate_key_or_score() -> None:
+    class Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        pass
+
+    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[object, object]:
+        keys = [loader.construct_object(key) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"{node.start_mark}"
+        return loader.construct_mapping(node, deep=True)
+
+    Strict.add_constructor("tag:yaml.org,2002:map", mapping)
+    for path in sorted(FOLDER.glob("*.yaml")):
+        yaml.load(path.read_text(encoding="utf-8"), Loader=Strict)
+    twice = collections.Counter(literature.scores())
+    assert [score for score, n in twice.items() if n > 1] == []
+
+
+def test_table_4_of_foret_is_as_printed() -> None:
+    printed = {
+        "SGD": [84.8, 68.8, 48.2, 26.2],
+        "Mixup": [93.0, 90.0, 83.8, 70.2],
+        "Bootstrap + Mixup": [93.3, 92.0, 87.6, 72.0],
+        "SAM": [95.1, 93.4, 90.5, 77.9],
+        "Bootstrap + SAM": [95.4, 94.2, 91.8, 79.9],
+    }
+    own = [s for s in literature.load_source("foret2021_table4").scores if s.group == "own"]
+    assert {m: [s.acc for s in own if s.method == m] for m in printed} == printed
+    assert len(own) == 20
+
+
+def test_foret_protocol_states_what_the_paper_states_and_no_more() -> None:
+    source = literature.load_source("foret2021_table4")
+    by = {(s.method, s.rate): source.protocol(s) for s in source.scores}
+    assert by["SAM", 0.4].parameters == {"training.optimizer.rho": 0.1}
+    assert by["SAM", 0.8].parameters == {"training.optimizer.rho": 0.05}
+    assert by["SAM", 0.8].validation == "clean"
+    assert by["SGD", 0.2].epochs == 200
+    for name in (
+        "lr",
+        "weight_decay",
+        "momentum",
+        "schedule",
+        "augment",
+        "train_size",
+        "count",
+        "averaging",
+        "precision",
+    ):
+        assert getattr(by["SAM", 0.4], name) is None, name
+    assert by["MentorMix", 0.2].quoted_from == "Jiang et al. 2019 (MentorMix)"
+    assert by["MentorMix", 0.2].epochs is None
+
+
+def test_robust_loss_protocol_depends_on_the_data_set() -> None:
+    source = literature.load_source("epssoftmax2024")
+    protocols = {}
+    for s in source.scores:
+        if s.table == "Wang et al. 2024, Table 2" and s.noise == "symmetric" and s.rate == 0.8:
+            protocols[s.method, s.dataset] = source.protocol(s)
+    small, large = protocols["GCE", "cifar10"], protocols["GCE", "cifar100"]
+    assert (small.epochs, small.lr, small.weight_decay, small.clip) == (120, 0.01, 1e-4, 5.0)
+    assert (large.epochs, large.lr, large.weight_decay, large.schedule) == (200, 0.1, 1e-5, {"name": "cosine"})
+    assert small.parameters == {"method.loss.q": 0.7}
+    assert large.parameters == {"method.loss.q": 0.9}
+    assert protocols["NLNL", "cifar10"].quoted_from == "Zhou et al. 2021"
+
+
+def test_own_recipes_of_the_leaderboard_are_not_stated() -> None:
+    source = literature.load_source("cifarn_leaderboard")
+    protocols = {s.method: source.protocol(s) for s in source.scores if s.cite == "wei2022cifarn"}
+    assert (protocols["CE"].epochs, protocols["CE"].train_size) == (100, 50_000)
+    assert (protocols["DivideMix"].epochs, protocols["DivideMix"].train_size) == (None, 50_000)
+
+
+def test_files_from_memory_or_notes_state_no_protocol() -> None:
+    for name in ("sce2019", "gce2018", "jocor2020", "idn", "arazo2019", "sam_family"):
+        assert literature.load_source(name).rules == ()
+
+
+def test_scores_filter() -> None:
+    found = literature.scores(dataset="cifar10", noise="symmetric", rate=0.4, method="sam", verified=True)
+    assert [(s.source, s.acc) for s in found] == [("foret2021_table4", 93.4)]
+    assert literature.scores(source="foret2021_table8", verified=False) == ()
+
+
+def test_unknown_names_are_input_errors_that_suggest() -> None:
+    with pytest.raises(InputError, match="did you mean 'foret2021_table4'"):
+        literature.load_source("foret2021_tabel4")
+    with pytest.raises(InputError, match="did you mean 'foret2021sam'"):
+        literature.citation("foret2021sma")
+
+
+def test_a_citation_reads_as_one_line() -> None:
+    assert str(literature.citation("zhang2018gce")) == (
+        "Zhang and Sabuncu, Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels, "
+        "NeurIPS 2018, arXiv:1805.07836"
+    )
+    assert str(literature.citation("foret2021sam")).startswith("Foret et al., ")
+
+
+def test_files_are_read_once_and_lazily() -> None:
+    assert literature.load_source("idn") is literature.load_source("idn")
+    code = "import sys; from noisybench import literature; literature.load_source('idn'); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
