@@ -60,7 +60,8 @@ def run_suite(
     plan = build_plan(expansion)
     if dry_run:
         check_plan(store.read_plan(), plan)
-        _print_dry_run(expansion, runs, take_stock(store, runs, {}, retry_failed=retry_failed, change=False), store, device)
+        standing = take_stock(store, runs, {}, retry_failed=retry_failed, change=False)
+        _print_dry_run(expansion, runs, standing, store, folder, device)
         return 0
     if smoke and plan["synthetic"]:
         console.print("The data set is not here: this smoke run uses synthetic images of the same shape.")
@@ -154,7 +155,9 @@ def _count(counts: Any) -> str:
     return ", ".join(parts)
 
 
-def _print_dry_run(expansion: Any, runs: Sequence[RunSpec], standing: Any, store: Any, device: str) -> None:
+def _print_dry_run(
+    expansion: Any, runs: Sequence[RunSpec], standing: Any, store: Any, folder: Any, device: str
+) -> None:
     from noisybench.execute.estimate import disk_bytes, hours
 
     names = display_names(expansion, runs)
@@ -165,6 +168,6 @@ def _print_dry_run(expansion: Any, runs: Sequence[RunSpec], standing: Any, store
         console.print(f"{state:9} {names[spec.run_id]}{after}  [{at(spec.data, 'training.epochs')} epochs]", markup=False)
     console.print(f"{len(runs)} runs, {len(standing.settled)} settled, {len(standing.todo)} to do.")
     if standing.todo:
-        time, basis = hours(standing.todo, store, device)
-        console.print(f"Disk: about {disk_bytes(standing.todo) / 2**20:,.0f} MB. Time: about {time:.1f} hours of one worker ({basis}).")
+        time, basis = hours(standing.todo, folder, store, device)
+        console.print(f"Disk: about {disk_bytes(standing.todo, folder) / 2**20:,.0f} MB. Time: about {time:.1f} hours of one worker ({basis}).")
     console.print("Nothing was trained or written.")

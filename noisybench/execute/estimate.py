@@ -2,55 +2,86 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from noisybench.data import expected_sizes
+from noisybench.data import DataFolder, Dataset, is_available, prepare, synthetic_like
 from noisybench.models import build_model
 from noisybench.spec import RunSpec, canonical_json
 from noisybench.store import Store
 from noisybench.train.record import SMALL_WEIGHTS
+from noisybench.train.setup import load_subset
 
 EFFICIENCY = 0.2
 """Assumed share of the measured matrix-multiply rate that training reaches where nothing was measured yet."""
 
 
-def disk_bytes(runs: Sequence[RunSpec]) -> int:
+@dataclass(frozen=True)
+class Sizes:
+    """What a cost depends on: images to train on and to test on, their shape, classes."""
+
+    train: int
+    test: int
+    shape: tuple[int, int, int]
+    classes: int
+
+
+def sizes(spec: RunSpec, folder: DataFolder) -> Sizes:
+    """Sizes of a run's data; where the data is not here yet, of synthetic data of its shape (nothing is downloaded)."""
+    block = spec.data["dataset"]
+    if is_available(block, folder):
+        data = load_subset(spec.data, folder)
+    else:
+        data = _stand_in(canonical_json(block))
+    held_out = round(block["validation"] * len(data.train_labels))
+    return Sizes(len(data.train_labels) - held_out, len(data.test_labels), data.shape, data.num_classes)
+
+
+@functools.lru_cache(maxsize=4)
+def _stand_in(block: str) -> Dataset:
+    return prepare(synthetic_like(json.loads(block)), DataFolder(Path(), None))
+
+
+def disk_bytes(runs: Sequence[RunSpec], folder: DataFolder) -> int:
     """Bytes the runs leave: records and predictions, and weights below 16 MB (larger ones of one seed a cell)."""
     total, seen = 0, set()
     for spec in runs:
-        train, test, shape, classes = expected_sizes(spec.data["dataset"])
-        weights = 4 * _parameters(spec.data["model"], shape, classes)
+        size = sizes(spec, folder)
+        weights = 4 * _parameters(spec.data["model"], size)
         cell = canonical_json({**spec.data, "seed": 0})
         if weights < SMALL_WEIGHTS or cell not in seen:
             total += weights
         seen.add(cell)
-        total += 40_000 + (train + test)
+        total += 40_000 + size.train + size.test
     return total
 
 
-def hours(runs: Sequence[RunSpec], store: Store, device: str) -> tuple[float, str]:
+def hours(runs: Sequence[RunSpec], folder: DataFolder, store: Store, device: str) -> tuple[float, str]:
     """Hours of one worker, and what the number rests on: the store's own records, or the hardware's rate."""
     measured = _measured_speed(store)
     seconds, guessed = 0.0, 0
     rate: float | None = None
     for spec in runs:
-        train, test, shape, classes = expected_sizes(spec.data["dataset"])
+        size = sizes(spec, folder)
         training = spec.data["training"]
         key = _speed_key(spec.data)
         if key in measured:
-            seconds += training["epochs"] * train / measured[key]
+            seconds += training["epochs"] * size.train / measured[key]
             continue
         guessed += 1
         rate = rate or EFFICIENCY * matmul_rate(device)
         passes = 2 if "base" in training["optimizer"] else 1
-        evaluated = test + min(train, 5000)
-        operations = 2 * multiply_adds(spec.data["model"], shape, classes)
-        seconds += training["epochs"] * operations * (3 * passes * train + evaluated) / rate
+        evaluated = size.test + min(size.train, 5000)
+        operations = 2 * multiply_adds(spec.data["model"], size)
+        seconds += training["epochs"] * operations * (3 * passes * size.train + evaluated) / rate
     basis = "from this suite's own records"
     if guessed:
         basis = f"{guessed} of {len(runs)} runs guessed at {EFFICIENCY:.0%} of this device's matrix-multiply rate"
@@ -71,20 +102,20 @@ def _measured_speed(store: Store) -> dict[str, float]:
     return speeds
 
 
-def _parameters(model: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> int:
-    return sum(p.numel() for p in _on_meta(model, shape, classes).parameters())
+def _parameters(model: Mapping[str, Any], size: Sizes) -> int:
+    return sum(p.numel() for p in _on_meta(model, size).parameters())
 
 
-def _on_meta(model: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Module:
+def _on_meta(model: Mapping[str, Any], size: Sizes) -> nn.Module:
     params = dict(model)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        network: nn.Module = build_model(params.pop("name"), shape, classes, **params)
+        network: nn.Module = build_model(params.pop("name"), size.shape, size.classes, **params)
     return network
 
 
-def multiply_adds(model: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> int:
+def multiply_adds(model: Mapping[str, Any], size: Sizes) -> int:
     """Multiply-adds of the convolution and linear layers for one image, counted on tensors without storage."""
-    network, total = _on_meta(model, shape, classes).eval(), 0
+    network, total = _on_meta(model, size).eval(), 0
 
     def count(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         nonlocal total
@@ -98,7 +129,7 @@ def multiply_adds(model: Mapping[str, Any], shape: tuple[int, int, int], classes
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.register_forward_hook(count)
     with torch.no_grad():
-        network(torch.empty(1, *shape, device="meta"))
+        network(torch.empty(1, *size.shape, device="meta"))
     return total
 
 

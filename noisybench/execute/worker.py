@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
-from noisybench.execute.work import Session, execute, load_plugins
+from noisybench.execute.work import Event, Session, execute, load_plugins
 from noisybench.spec import RunSpec
 
 
@@ -22,13 +22,24 @@ def main(connection: Connection, session: Session, stop_at: Synchronized[float],
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+    def send(event: Event) -> None:
+        try:
+            connection.send(event)
+        except OSError:
+            os._exit(1)  # the parent is gone: that is no failure of the run
+
+    load_plugins(session.plugins)
+    while (request := _receive(connection)) is not None:
+        run_id, data = request
+        send(execute(session, RunSpec(data, run_id), send, lambda: stop_at.value or None))
+
+
+def _receive(connection: Connection) -> Any:
     try:
-        load_plugins(session.plugins)
-        while (request := connection.recv()) is not None:
-            run_id, data = request
-            connection.send(execute(session, RunSpec(data, run_id), connection.send, lambda: stop_at.value or None))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        os._exit(1)  # the parent is gone
+        return connection.recv()
+    except (EOFError, OSError):
+        os._exit(1)
 
 
 def _end_with(parent: int) -> None:
@@ -36,6 +47,3 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
-
-
-__all__: list[Any] = ["main"]

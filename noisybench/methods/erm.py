@@ -28,7 +28,7 @@ class EmpiricalRiskMinimisation(Algorithm):
         """Draw the epoch's mixup."""
         mixup, task = self.task.mixup, self.task
         self._mixes = (
-            draw_epoch(mixup["alpha"], loader.batch_sizes, task.seed, epoch, task.device) if mixup is not None else None
+            draw_epoch(mixup["alpha"], loader.sizes, task.seed, epoch, task.device) if mixup is not None else None
         )
 
     def step(self, batch: Batch) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,7 @@ class Task:
         self.shape: tuple[int, int, int] = (images.shape[1], images.shape[2], images.shape[3])
         self.numerics, self.device = numerics, torch.device(numerics.device)
         self.epoch = 0
+        self.learning_rate = math.nan  # of the epoch's first step, for its row
         self.gradient_evaluations = 0
         self.models: list[nn.Module] = []
         self.models_made = 0  # numbers the initialisations; restored on resume, where fewer objects may exist
@@ -168,6 +170,8 @@ class Task:
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * factor
+            if number == 0 and self.optimizers:
+                self.learning_rate = float(self.optimizers[-1].param_groups[0]["lr"])
             yield batch
 
     def predict_train(self, function: Callable[[Tensor], Tensor], batch_size: int = 1000) -> Tensor:

@@ -172,7 +172,7 @@ class Run:
             loss = self.algorithm.train_epoch(epoch, loader)
             if epoch == self.epochs - 1:
                 self.algorithm.finish()
-        self.progress.images += len(loader.index)
+        self.progress.images += loader.images_per_epoch
         with self.clock.measure("evaluate", self.device):
             row = evaluate_epoch(self.task, self.algorithm.predict, self.test, self.truth, self.sample)
             self.append_row(epoch, phase, {"train_loss": loss, **row})
@@ -200,9 +200,7 @@ class Run:
     def append_row(self, epoch: int, phase: Phase, scalars: dict[str, Tensor]) -> None:
         """Read the epoch's scalars from the device, once, and keep them."""
         values = torch.stack([value.detach().double().to(self.device) for value in scalars.values()]).cpu().tolist()
-        rate = self.task._factor(0.0, 1.0 / max(1, len(self.task.index)))
-        first = self.task.optimizers[-1].param_groups[0]["initial_lr"] if self.task.optimizers else math.nan
-        row = {"epoch": epoch + 1, "phase": phase.name, "learning_rate": first * rate}
+        row = {"epoch": epoch + 1, "phase": phase.name, "learning_rate": self.task.learning_rate}
         row |= dict(zip(scalars, values, strict=True))
         self.progress.rows.append(row)
         self.progress.gradient_evaluations = self.task.gradient_evaluations
