@@ -49,11 +49,13 @@ class Draws:
 
     def uniforms(self, n: int) -> np.ndarray:
         """``n`` float64 in [0, 1): the top 53 bits of a word times 2^-53."""
-        return (self.words(n) >> np.uint64(11)) * (2.0**-53)
+        uniforms: np.ndarray = (self.words(n) >> np.uint64(11)) * (2.0**-53)
+        return uniforms
 
     def integers(self, n: int, high: int | np.ndarray) -> np.ndarray:
         """``n`` int64, uniform on 0 .. high-1 (bias below 2^-53 high); ``high`` may be an array ``[n]``."""
-        return np.minimum((self.uniforms(n) * high).astype(np.int64), np.asarray(high) - 1)
+        drawn: np.ndarray = np.minimum((self.uniforms(n) * high).astype(np.int64), np.asarray(high) - 1)
+        return drawn
 
     def permutation(self, n: int) -> np.ndarray:
         """A permutation of 0 .. n-1: positions in the order of their random keys, ties by index."""

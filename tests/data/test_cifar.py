@@ -1,0 +1,168 @@
+"""CIFAR archives: checked before anything is unpickled. The archives here are small stand-ins with their own sums."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import os
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+
+from noisybench.data import DataFolder, is_available
+from noisybench.data import cifar as module
+from noisybench.errors import DataError
+
+
+def batch(n: int, start: int, key: str) -> bytes:
+    """A batch as the originals are: what Python 2 pickles (protocol 2, byte strings) of a dictionary with ``data``, a
+    uint8 array of n rows of 3072 bytes (red, green, blue planes), and a list of labels."""
+    rows = (np.arange(n * 3072).reshape(n, 3072) + start).astype(np.uint8).tobytes()
+    text = lambda s: b"U" + bytes([len(s)]) + s.encode()  # noqa: E731
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text("b") + b"\x87R"
+    dtype = b"cnumpy\ndtype\n" + text("u1") + b"K\x00K\x01\x87R"
+    dtype += b"(K\x03" + text("|") + b"NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00tb"
+    content = b"T" + len(rows).to_bytes(4, "little") + rows
+    state = b"(K\x01K" + bytes([n]) + b"M\x00\x0c\x86" + dtype + b"\x89" + content + b"tb"
+    labels = b"](" + b"".join(b"K" + bytes([(start + i) % 10]) for i in range(n)) + b"e"
+    return b"\x80\x02}(" + text("data") + array + state + text(key) + labels + b"u."
+
+
+def stand_in(original: module.Archive, tmp_path, files: dict[str, bytes] | None = None) -> tuple[module.Archive, bytes]:
+    if files is None:
+        files = {name: batch(4, i, original.labels_key) for i, name in enumerate((*original.train, original.test))}
+        files[original.meta] = pickle.dumps({original.names_key: [f"class {c}" for c in range(10)]}, protocol=2)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"{original.folder}/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    served = tmp_path / "served" / original.filename
+    served.parent.mkdir(exist_ok=True)
+    served.write_bytes(buffer.getvalue())
+    md5 = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+    sha256 = hashlib.sha256(buffer.getvalue()).hexdigest()
+    archive = dataclasses.replace(original, url=served.as_uri(), sha256=sha256, md5=md5)
+    return archive, buffer.getvalue()
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_published_sums():
+    assert module.CIFAR10.sha256 == "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+    assert module.CIFAR100.sha256 == "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
+    torchvision = pytest.importorskip("torchvision.datasets")
+    for ours, theirs in ((module.CIFAR10, torchvision.CIFAR10), (module.CIFAR100, torchvision.CIFAR100)):
+        listed = [*theirs.train_list, *theirs.test_list, [theirs.meta["filename"], theirs.meta["md5"]]]
+        assert ours.md5 == dict(listed)
+        assert (ours.url, ours.filename, ours.folder) == (theirs.url, theirs.filename, theirs.base_folder)
+
+
+@pytest.mark.parametrize("original", [module.CIFAR10, module.CIFAR100], ids=lambda a: a.name)
+def test_download_then_read(original, tmp_path):
+    archive, content = stand_in(original, tmp_path)
+    folder = DataFolder(tmp_path / "data")
+    data = module.load(archive, folder)
+    assert (folder.path / archive.filename).read_bytes() == content
+    assert data.shape == (3, 32, 32)
+    assert data.original_pixels
+    assert data.comparable_as == data.id == archive.name
+    assert data.class_names[3] == "class 3"
+    assert data.train_labels[:4].tolist() == [0, 1, 2, 3]
+    red, green = data.train_images[0, 0], data.train_images[0, 1]
+    assert red[1, 2] == 34  # row 1, column 2 of the first plane
+    assert green[0, 0] == 1024 % 256
+    assert [p.name for p in folder.path.iterdir() if "lock" not in p.name] == [archive.filename]
+
+
+def test_second_load_needs_no_server(tmp_path):
+    archive, _ = stand_in(module.CIFAR10, tmp_path)
+    folder = DataFolder(tmp_path / "data")
+    first = module.load(archive, folder)
+    gone = dataclasses.replace(archive, url="file:///nowhere/at/all")
+    assert module.load(gone, folder).fingerprint == first.fingerprint
+    assert is_available({"name": "cifar10"}, folder)
+
+
+def test_no_network_says_where_the_file_belongs(tmp_path):
+    archive = dataclasses.replace(module.CIFAR10, url="file:///nowhere/at/all")
+    with pytest.raises(DataError, match="cannot be downloaded") as caught:
+        module.load(archive, DataFolder(tmp_path))
+    assert str(tmp_path / "cifar-10-python.tar.gz") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_downloads_off(tmp_path):
+    with pytest.raises(DataError, match="downloads are off: put cifar-10-python"):
+        module.load(module.CIFAR10, DataFolder(tmp_path, download=False))
+
+
+def test_a_web_page_instead_of_the_archive(tmp_path):
+    page = tmp_path / "login.html"
+    page.write_text("<!DOCTYPE html><html>Please log in</html>")
+    archive = dataclasses.replace(module.CIFAR10, url=page.as_uri())
+    folder = DataFolder(tmp_path / "data")
+    with pytest.raises(DataError, match="web page"):
+        module.load(archive, folder)
+    assert not [p for p in folder.path.iterdir() if "lock" not in p.name]
+
+
+def test_nothing_is_unpickled_before_the_archive_matches(tmp_path):
+    files = {name: pickle.dumps(Bomb(tmp_path / "boom")) for name in module.CIFAR10.md5}
+    _, content = stand_in(module.CIFAR10, tmp_path, files)
+    (tmp_path / module.CIFAR10.filename).write_bytes(content)
+    with pytest.raises(DataError, match="not the published archive"):
+        module.load(module.CIFAR10, DataFolder(tmp_path))
+    assert not (tmp_path / "boom").exists()
+
+
+def test_a_pickle_that_calls_something_is_refused_even_when_its_sums_match(tmp_path):
+    files = {name: pickle.dumps(Bomb(tmp_path / "boom")) for name in module.CIFAR10.md5}
+    archive, _ = stand_in(module.CIFAR10, tmp_path, files)
+    with pytest.raises(DataError, match="refused to unpickle"):
+        module.load(archive, DataFolder(tmp_path / "data"))
+    assert not (tmp_path / "boom").exists()
+
+
+def test_truncated_archive(tmp_path):
+    archive, content = stand_in(module.CIFAR10, tmp_path)
+    (tmp_path / archive.filename).write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="damaged, incomplete or another file"):
+        module.load(archive, DataFolder(tmp_path))
+
+
+def extracted(archive: module.Archive, content: bytes, folder) -> None:
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        tar.extractall(folder, filter="data") if hasattr(tarfile, "data_filter") else tar.extractall(folder)
+
+
+def test_extracted_folder_whose_sums_match(tmp_path):
+    archive, content = stand_in(module.CIFAR10, tmp_path)
+    extracted(archive, content, tmp_path / "data")
+    by_folder = module.load(archive, DataFolder(tmp_path / "data", download=False))
+    assert by_folder.original_pixels
+    assert by_folder.fingerprint == module.load(archive, DataFolder(tmp_path / "other")).fingerprint
+
+
+def test_extracted_folder_with_other_pixels_names_the_other_route(tmp_path):
+    archive, content = stand_in(module.CIFAR10, tmp_path)
+    extracted(archive, content, tmp_path)
+    (tmp_path / archive.folder / "data_batch_3").write_bytes(pickle.dumps(Bomb(tmp_path / "boom")))
+    with pytest.raises(DataError, match=r"data_batch_3 differs .* 'npz' or 'imagefolder' with 'as: cifar10'"):
+        module.load(archive, DataFolder(tmp_path))
+    assert not (tmp_path / "boom").exists()
+    (tmp_path / archive.folder / "data_batch_3").unlink()
+    with pytest.raises(DataError, match="data_batch_3 is missing"):
+        module.load(archive, DataFolder(tmp_path))
