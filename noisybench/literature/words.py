@@ -28,30 +28,39 @@ DATASETS = {"cifar10": (10, 50_000, 10_000), "cifar100": (100, 50_000, 10_000)}
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a source calls a network: how we print it and which of our models it is, if that is known.
+    """What a source calls a network: how we print it, and which of our models it is.
 
-    ``model`` is None where no model of ours is known to be it; ``unsure`` says what the source leaves open.
+    ``models``: the models of ours that it is or, where ``unsure`` says what the source leaves open, may be; empty when
+    none is. ``params``: the parameters that the model must have.
     """
 
     label: str
-    model: str | None = None
+    models: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
     unsure: str | None = None
 
 
+_WRN_28_10 = Architecture(
+    "WRN-28-10",
+    ("wrn",),
+    {"depth": 28, "widen": 10},
+    unsure="the WRN-28-10 of the authors' code has no 1x1 shortcuts, the one here has",
+)
+
 ARCHITECTURES = {
-    "cnn8": Architecture("8-layer CNN", "cnn8"),
-    "cnn9": Architecture("9-layer CNN", "cnn9"),
+    "cnn8": Architecture("8-layer CNN", ("cnn8",)),
+    "cnn9": Architecture("9-layer CNN", ("cnn9",)),
     "resnet32": Architecture(
         "ResNet-32",
+        ("resnet32", "resnet32_wide"),
         unsure="the width of the published ResNet-32 is not stated; that it is resnet32_wide is an inference",
     ),
-    "resnet32-wide (64; 128/256/512)": Architecture("ResNet-32 of 64; 128, 256, 512 channels", "resnet32_wide"),
-    "resnet34": Architecture("ResNet-34", "resnet34"),
+    "resnet32-wide (64; 128/256/512)": Architecture("ResNet-32 of 64; 128, 256, 512 channels", ("resnet32_wide",)),
+    "resnet34": Architecture("ResNet-34", ("resnet34",)),
     "resnet34 (torchvision stem)": Architecture("ResNet-34 with the ImageNet stem"),
-    "preact_resnet18": Architecture("PreAct ResNet-18", "preact_resnet18"),
-    "WRN-28-10 (200 epochs)": Architecture("WRN-28-10", "wrn", {"depth": 28, "width": 10}),
-    "WRN-28-10 (1800 epochs)": Architecture("WRN-28-10", "wrn", {"depth": 28, "width": 10}),
+    "preact_resnet18": Architecture("PreAct ResNet-18", ("preact_resnet18",)),
+    "WRN-28-10 (200 epochs)": _WRN_28_10,
+    "WRN-28-10 (1800 epochs)": _WRN_28_10,
     "Shake-Shake (26 2x96d)": Architecture("Shake-Shake 26 2x96d"),
     "PyramidNet": Architecture("PyramidNet"),
     "PyramidNet+ShakeDrop": Architecture("PyramidNet with ShakeDrop"),

@@ -94,11 +94,12 @@ def architecture(pair: Pair) -> Iterator[Reason]:
         yield _unknown("architecture", "architecture")
         return
     theirs = ARCHITECTURES[pair.score.arch]
-    if theirs.unsure is not None:
-        yield Reason("architecture", UNSURE, f"architecture: {theirs.unsure} ({name} here)")
-    elif theirs.model != name or any(pair.ours(f"model.{k}") not in (None, v) for k, v in theirs.params.items()):
-        params = "".join(f", {k} {v}" for k, v in (pair.ours("model") or {}).items() if k in theirs.params)
+    own = {key: pair.ours(f"model.{key}") for key in theirs.params}
+    if name not in theirs.models or own != theirs.params:
+        params = "".join(f", {key} {value}" for key, value in own.items() if value is not None)
         yield Reason("architecture", DIFFERS, f"architecture: {theirs.label} published, {name}{params} here")
+    elif theirs.unsure is not None:
+        yield Reason("architecture", UNSURE, f"architecture: {theirs.unsure} ({name} here)")
 
 
 def flip(pair: Pair) -> Iterator[Reason]:
@@ -117,7 +118,7 @@ def count(pair: Pair) -> Iterator[Reason]:
 def mapping(pair: Pair) -> Iterator[Reason]:
     """Which class goes where under asymmetric noise?"""
     if _noisy(pair) and pair.score.noise == "asymmetric":
-        ours = "standard" if not pair.ours("noise.mapping") else "other"
+        ours = "standard" if pair.ours("noise.mapping") in (None, pair.score.dataset) else "other"
         yield from _compare("mapping", "asymmetric class mapping", pair.protocol.mapping, ours)
 
 

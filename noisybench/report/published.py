@@ -110,7 +110,7 @@ def _partner(entry: Entry, matches: list[Score], source: Source, rule: str) -> P
             score.metric == "test_acc",
             score.epoch is not None and RULES[score.epoch] == rule,
             score.flip is not None and FLIPS[score.flip] == at(cell.settings, "noise.flip"),
-            known is not None and known.model == at(cell.settings, "model.name"),
+            known is not None and at(cell.settings, "model.name") in known.models,
             score.verified,
         )
 

@@ -1,4 +1,4 @@
-"""Every reason against a comparison, one at a time: a pair that agrees in all is comparable, one change makes one reason."""
+"""Every reason against a comparison, one at a time: full agreement is comparable, one change makes one reason."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ DIFFERENT: list[tuple[str, dict[str, Any], str]] = [
     ("architecture", {"settings": {"model__name": "mlp"}}, "architecture: ResNet-34 published, mlp here"),
     (
         "architecture",
-        {"score": {"arch": "WRN-28-10 (200 epochs)"}, "settings": {"model": {"name": "wrn", "depth": 16, "width": 8}}},
-        "architecture: WRN-28-10 published, wrn, depth 16, width 8 here",
+        {"score": {"arch": "WRN-28-10 (200 epochs)"}, "settings": {"model": {"name": "wrn", "depth": 16, "widen": 8}}},
+        "architecture: WRN-28-10 published, wrn, depth 16, widen 8 here",
     ),
     (
         "flip",
@@ -270,8 +270,23 @@ def test_the_stated_parts_of_a_schedule_decide() -> None:
 
 
 def test_wide_networks_are_compared_with_their_parameters() -> None:
-    wrn = {"model": {"name": "wrn", "depth": 28, "width": 10}}
-    assert reasons(pair(score={"arch": "WRN-28-10 (200 epochs)"}, settings=wrn)) == ()
+    wrn = {"model": {"name": "wrn", "depth": 28, "widen": 10}}
+    found = reasons(pair(score={"arch": "WRN-28-10 (200 epochs)"}, settings=wrn))
+    assert [(r.key, r.kind) for r in found] == [("architecture", "unsure")]
+    assert "has no 1x1 shortcuts" in found[0].text
+
+
+def test_a_network_that_cannot_be_the_published_one_differs_even_if_that_is_unsure() -> None:
+    for name in ("resnet32", "resnet32_wide"):
+        assert [r.kind for r in reasons(pair(score={"arch": "resnet32"}, settings={"model__name": name}))] == ["unsure"]
+    assert [r.kind for r in reasons(pair(score={"arch": "resnet32"}, settings={"model__name": "mlp"}))] == ["differs"]
+
+
+@pytest.mark.parametrize(("ours", "text"), [("cifar10", None), ({3: 5}, "other"), ("cifar100", "other")])
+def test_a_named_standard_mapping_is_the_standard_one(ours: Any, text: str | None) -> None:
+    changes = {**ASYMMETRIC, "settings": {"noise__kind": "asymmetric", "noise__mapping": ours}}
+    found = [r.text for r in reasons(pair(**changes, protocol={"mapping": "standard"})) if r.key == "mapping"]
+    assert found == ([f"asymmetric class mapping: standard published, {text} here"] if text else [])
 
 
 def test_at_rate_zero_no_noise_convention_matters() -> None:
