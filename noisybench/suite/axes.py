@@ -133,7 +133,7 @@ def _spread_keys(node: Node, path: str, schema: Callable[[str], Schema | None]) 
         yield steps, node.having({key: tree for key, (_, tree) in zip(node.value, combination, strict=True)})
 
 
-# -- names --------------------------------------------------------------------------------------------------------------
+# -- names -------------------------------------------------------------------------------------------------------------
 
 
 def text_of(value: Any) -> str:

@@ -123,7 +123,7 @@ def expand(suite: Suite) -> Expansion:
     )
 
 
-# -- blocks -------------------------------------------------------------------------------------------------------------
+# -- blocks ------------------------------------------------------------------------------------------------------------
 
 
 def _base(suite: Suite) -> Node:
@@ -184,7 +184,7 @@ def _need_holdout(suite: Suite, entries: list[Entry], variants: Variants) -> Non
             raise entry.node.value["choose"].error(f"'choose: validation' {remedy}")
 
 
-# -- cells --------------------------------------------------------------------------------------------------------------
+# -- cells -------------------------------------------------------------------------------------------------------------
 
 
 def _cells(suite: Suite, entries: Mapping[str, list[Entry]], variants: Variants, resolver: Resolver) -> Iterator[Cell]:
@@ -193,7 +193,8 @@ def _cells(suite: Suite, entries: Mapping[str, list[Entry]], variants: Variants,
             for model in entries["model"]:
                 for variant in variants.all:
                     tree = {"dataset": dataset.node, "noise": noise.node, "model": model.node, **variant.tree.value}
-                    yield Cell(dataset, noise, model, variant, tree, resolver.tree(tree), list(suite.seeds))
+                    seeds = suite.seeds if suite.smoke is None else suite.smoke.seeds
+                    yield Cell(dataset, noise, model, variant, tree, resolver.tree(tree), list(seeds))
 
 
 def _override(suite: Suite, cells: list[Cell], resolver: Resolver) -> None:
@@ -201,7 +202,7 @@ def _override(suite: Suite, cells: list[Cell], resolver: Resolver) -> None:
     for override in suite.overrides:
         met = False
         for cell in cells:
-            seeds = [seed for seed in cell.seeds if _meets(cell, seed, override.when)]
+            seeds = _seeds_meeting(cell, override.when)
             met = met or bool(seeds)
             if not seeds:
                 continue
@@ -219,9 +220,12 @@ def _override(suite: Suite, cells: list[Cell], resolver: Resolver) -> None:
             raise (node or override.node).error(f"this override matches nothing: {message}")
 
 
-def _meets(cell: Cell, seed: int, when: tuple[Condition, ...]) -> bool:
-    facts = {**cell.data, "seed": seed}
-    return all(matches(condition, facts, cell.names) for condition in when)
+def _seeds_meeting(cell: Cell, when: tuple[Condition, ...]) -> list[int]:
+    names = cell.names
+    if not all(matches(condition, cell.data, names) for condition in when if condition.path != "seed"):
+        return []
+    conditions = [condition for condition in when if condition.path == "seed"]
+    return [seed for seed in cell.seeds if all(matches(condition, {"seed": seed}, names) for condition in conditions)]
 
 
 def why_nothing(
@@ -252,6 +256,7 @@ def _finish(suite: Suite, cell: Cell) -> None:
         cell.marks.append("oracle")
     if suite.smoke is not None:
         cell.data, cell.synthetic = shrink(cell.data, suite.smoke.available)
+        cell.seeds = [seed for seed in cell.seeds if seed in suite.seeds]
 
 
 def _files(cell: Cell, folder: Path) -> dict[str, str]:
@@ -279,7 +284,7 @@ def _node_at(tree: Mapping[str, Node], path: str) -> Node:
     return node
 
 
-# -- runs ---------------------------------------------------------------------------------------------------------------
+# -- runs --------------------------------------------------------------------------------------------------------------
 
 
 def _link(cells: list[Cell], variants: Variants) -> list[Cell]:
@@ -314,7 +319,8 @@ class _Runs:
                 by = cell.teacher.skipped_by
                 where = f" ({by.place})" if by is not None else ""
                 raise _relabel(cell).error(
-                    f"needs the runs of {cell.teacher.variant.name} with {cell.noise.label}, which an override skips{where}"
+                    f"needs the runs of {cell.teacher.variant.name} with {cell.noise.label}, which an override "
+                    f"skips{where}"
                 )
             self._open.append(cell)
             teacher = self.add(cell.teacher, seed)

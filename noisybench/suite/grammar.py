@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from noisybench import registry
 from noisybench.errors import ParameterError
@@ -29,11 +30,17 @@ def _augmentations(value: Any) -> Any:
         raise ValueError(str(error)) from None
 
 
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise ValueError("must be 1 to 64 letters, digits, dots, dashes or underscores, the first a letter or digit")
+    return name
+
+
 class Header(pydantic.BaseModel):
     """What a suite says about itself."""
 
     model_config = STRICT
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    name: Annotated[str, AfterValidator(_folder_name)]
     version: Annotated[int, Field(ge=1)] = 1
     description: str = ""
     recipe: Literal["common", "authors"] = "common"
@@ -114,6 +121,13 @@ class Block:
 
     def validate(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """All keys with their values or defaults; ParameterError with the key otherwise."""
+        if isinstance(values.get("augment"), list) and "augment" in self.keys:
+            from noisybench.data.augment import parse_augment
+
+            try:
+                parse_augment(values["augment"])
+            except ParameterError as error:
+                raise ParameterError(error.message, key=f"augment.{error.key}".rstrip(".")) from None
         return registry.validate_model(self.model, values, owner=self.title)
 
 

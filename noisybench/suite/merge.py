@@ -13,7 +13,6 @@ from noisybench.errors import SuiteError, UnknownName
 from noisybench.registry import Component, did_you_mean
 from noisybench.spec import Slot
 from noisybench.suite.grammar import (
-    DEFAULT_NAME,
     METHOD_KEYS,
     TRAINING_KEYS,
     VARIANT_KEYS,
@@ -39,7 +38,7 @@ def component_of(node: Node, slot: Slot) -> Component:
     if not node.is_mapping:
         raise node.error(f"must be {what} or a mapping with '{slot.name_key}', not {registry.shown(_seen(node))}")
     if name is None:
-        raise node.error(f"needs '{slot.name_key}': which {slot.family}?")
+        raise node.error(f"{slot.family} needs '{slot.name_key}'")
     if not isinstance(name.value, str):
         raise name.error(f"must be the name of a {slot.family}, not {registry.shown(_seen(name))}")
     try:
@@ -93,9 +92,11 @@ def _merge_component(old: Node | None, new: Node, path: str, slot: Slot) -> Node
         return new.having([_merge_component(old, entry, path, slot) for entry in entries])
     old_name = old.get(slot.name_key) if old is not None else None
     if name is None:
-        name = old_name or Node(DEFAULT_NAME.get(path.removesuffix(".base")), new.file, new.line, new.key)
-        if name.value is None:
-            raise new.error(f"needs '{slot.name_key}': which {slot.family}?")
+        name = old_name or (new.having("sgd") if path.endswith(".base") else None)
+        if name is None:
+            wrong = new.get("kind" if slot.name_key == "name" else "name")
+            hint = f" (it is called '{slot.name_key}' here)" if wrong is not None else ""
+            raise (wrong or new).error(f"{slot.family} needs '{slot.name_key}'{hint}")
     named = new.having({slot.name_key: name, **{k: v for k, v in new.value.items() if k != slot.name_key}})
     component = component_of(named, slot)
     same = old is not None and old_name is not None and old_name.value == name.value
@@ -117,8 +118,6 @@ def _merge_component(old: Node | None, new: Node, path: str, slot: Slot) -> Node
         if old is not None and _wraps(old, slot):
             wrapped = old.get("base")
             _lost(old.having({k: v for k, v in old.value.items() if k != "base"}), new)
-        elif old is not None and old_name is not None and old_name.is_edit and inside is not None:
-            pass  # merging the base below says whether the edit is lost
     if inside is None and wrapped is None:
         inside = named.having("sgd")
     base = wrapped if inside is None else merge(wrapped, inside, f"{path}.base")
@@ -191,7 +190,7 @@ def walk(node: Node) -> Iterator[Node]:
             yield from walk(item)
 
 
-# -- short paths --------------------------------------------------------------------------------------------------------
+# -- short paths -------------------------------------------------------------------------------------------------------
 
 
 def unfold(node: Node, allowed: Mapping[str, str], *, keep: tuple[str, ...] = (), what: str) -> Node:

@@ -107,7 +107,7 @@ def _conditions(node: Node, methods: Sequence[str], prefix: tuple[str | int, ...
         yield Condition(path, (*options, list(options)) if item.is_list else options, item)
 
 
-# -- matching -----------------------------------------------------------------------------------------------------------
+# -- matching ----------------------------------------------------------------------------------------------------------
 
 
 def value_at(data: Mapping[str, Any], path: str) -> tuple[bool, Any]:
@@ -126,7 +126,7 @@ def value_at(data: Mapping[str, Any], path: str) -> tuple[bool, Any]:
 
 
 def matches(condition: Condition, facts: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) -> bool:
-    """Whether a cell meets a condition. ``names``: for ``method``, ``dataset``, ``noise``, ``model`` what they may be called."""
+    """Whether a cell meets a condition. ``names``: what its method, data set, noise and model may be called."""
     if condition.path in LABELLED:
         return any(value in names[condition.path] for value in condition.values if isinstance(value, str))
     found, value = value_at(facts, condition.path)

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from noisybench.errors import PlanConflict
+from noisybench.errors import PlanConflict, StoreError
 from noisybench.spec import canonical_json
 from noisybench.suite.axes import flat, text_of
 from noisybench.suite.expand import Expansion
@@ -23,13 +23,20 @@ def check_plan(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[st
     Anything else is a PlanConflict that names the first difference and both remedies. The plan of a smoke run may
     always be replaced by another smoke run's: nothing in it is worth keeping.
     """
-    if old is None or new["version"] > old["version"] or (old["smoke"] and new["smoke"]):
-        return dict(new)
-    difference = _difference(old, new)
+    try:
+        if old is None or new["version"] > old["version"] or (old["smoke"] and new["smoke"]):
+            return dict(new)
+        difference = _difference(old, new)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"the stored plan of '{new['suite']}' is damaged ({type(error).__name__}: {error}); "
+            "move plan.json away and run the suite again (records are kept)"
+        ) from error
     if difference is not None:
+        above = max(old["version"], new["version"])
         raise PlanConflict(
-            f"the results folder of '{new['suite']}' holds another plan (version {old['version']}): {difference}; run it as "
-            f"another suite with --name NEW, or raise 'version' above {max(old['version'], new['version'])} in the suite to replace the plan"
+            f"the results folder of '{new['suite']}' holds another plan (version {old['version']}): {difference}; "
+            f"run it as another suite with --name NEW, or raise 'version' above {above} to replace the plan"
         )
     return dict(new)
 
@@ -75,4 +82,4 @@ def _cell_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | No
     for key in dict.fromkeys([*before, *now]):
         if canonical_json(before.get(key)) != canonical_json(now.get(key)):
             return f"{key} was {text_of(before.get(key))}, is {text_of(now.get(key))}"
-    return "the code or a file behind its runs has changed (a component's version, a plug-in, a named file, or its teacher)"
+    return "what is behind its runs has changed: a component's version, a plug-in, a file it names, or its teacher"

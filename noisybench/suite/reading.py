@@ -104,7 +104,7 @@ def read(path: Path, *, shown: str | None = None) -> Node:
     try:
         compose(_decode(cut, file), file)
     except SuiteError as error:
-        if "too deep" in error.message or "not a text file" in error.message:
+        if error.message.startswith("nested too deep"):
             raise
     raise SuiteError(f"a suite is at most {MAX_BYTES:,} bytes long", file=file, line=cut.count(b"\n") or 1)
 
@@ -130,7 +130,9 @@ def compose(text: str, file: str, *, key: str = "", line: int | None = 1) -> Nod
         mark = error.problem_mark or error.context_mark
         at = mark.line + 1 if mark is not None and line is not None else line
         problem = " ".join(str(error.problem or error.context).split())
-        hint = "; indent with spaces" if "\\t" in problem else ""
+        lines = text.splitlines()
+        here = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
+        hint = "; indent with spaces, not tabs" if "\t" in here[: len(here) - len(here.lstrip())] else ""
         raise SuiteError(f"not valid YAML: {problem}{hint}", file=file, line=at, key=key or None) from None
     except yaml.YAMLError as error:
         raise SuiteError(f"not valid YAML: {' '.join(str(error).split())}", file=file, line=line) from None

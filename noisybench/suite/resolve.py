@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from noisybench import registry
 from noisybench.errors import ParameterError
 from noisybench.registry import did_you_mean, shown
 from noisybench.spec import Slot
@@ -64,6 +65,7 @@ class Resolver:
         for key in ("optimizer", "schedule"):
             path = f"training.{key}"
             resolved[key] = self.component(block[key], path)
+        _try_schedule(block["schedule"], resolved)
         return resolved
 
     def method(self, node: Node) -> dict[str, Any]:
@@ -78,6 +80,15 @@ class Resolver:
             "mixup": _mixup(mixup) if mixup is not None else None,
             "relabel": relabel.value if relabel is not None else None,
         }
+
+
+def _try_schedule(node: Node, training: Mapping[str, Any]) -> None:
+    """A schedule is a pure function: ask it once, so that what it refuses is refused now."""
+    params = {key: value for key, value in training["schedule"].items() if key != "name"}
+    try:
+        registry.get("schedule", training["schedule"]["name"]).build(0.0, training["epochs"], **params)
+    except ParameterError as error:
+        raise (node.get(error.key) or node).error(error.message) from None
 
 
 def _mixup(node: Node) -> dict[str, Any] | None:
@@ -106,12 +117,23 @@ def _checked_keys(node: Node, keys: Iterable[str], owner: str) -> dict[str, Node
 
 def _validated(schema: Any, nodes: Mapping[Any, Node], owner: Node) -> dict[str, Any]:
     """Run a schema over plain values; what it refuses is reported at the key's own line."""
+    values = {key: plain(item) for key, item in nodes.items()}
     try:
-        return jsonable(schema.validate({key: plain(item) for key, item in nodes.items()}))
+        resolved: dict[str, Any] = jsonable(schema.validate(values))
     except ParameterError as error:
-        key = error.key.split(".")[0]
+        key, *inner = error.key.split(".")
         at = nodes.get(key)
-        raise (at.error(error.message) if at is not None else owner.error(error.message, below=key)) from None
+        if at is None:
+            raise owner.error(error.message, below=key) from None
+        if at.is_list and any(schema.fits(key, plain(item)) for item in at.value):
+            wrong = next((item for item in at.value if not schema.fits(key, plain(item))), None)
+            if wrong is not None:  # an axis with a bad value: name that value
+                _validated(schema, {**nodes, key: wrong}, owner)
+        for part in inner:
+            if at.is_list and part.isdigit() and int(part) < len(at.value):
+                at = at.value[int(part)]
+        raise at.error(error.message) from None
+    return resolved
 
 
 def _component(node: Node, slot: Slot, outer: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -128,9 +150,10 @@ def _component(node: Node, slot: Slot, outer: tuple[str, ...] = ()) -> dict[str,
         if key == slot.name_key:
             continue
         if key not in allowed:
-            guess = did_you_mean(str(key), [*allowed, *outer, slot.name_key])
+            guess = did_you_mean(str(key), [*allowed, *outer])
             takes = f"it takes: {', '.join(allowed)}" if allowed else "it takes no parameters"
-            raise item.error(f"{what} has no parameter '{key}'{guess}; {takes}")
+            around = f", nor has the optimizer around it, which takes: {', '.join(outer)}" if outer else ""
+            raise item.error(f"{what} has no parameter '{key}'{guess}; {takes}{around}")
         schema = component if key in own else common
         if key != "base" and schema is not None and is_axis(schema, str(key), item):
             raise item.error(ONLY_THERE)

@@ -30,9 +30,8 @@ def select(expansion: Expansion, conditions: Sequence[str]) -> set[str]:
                 if one.path == "method":
                     known = list(dict.fromkeys(name for _, names, _ in cells for name in names["method"]))
                     wanted = str(one.values[0])
-                    raise InputError(
-                        f"--only {text}: no method '{wanted}'{did_you_mean(wanted, known)}; there are: {', '.join(known)}"
-                    )
+                    guess = did_you_mean(wanted, known)
+                    raise InputError(f"--only {text}: no method '{wanted}'{guess}; there are: {', '.join(known)}")
                 _, why = why_nothing((one,), [(data, names) for data, names, _ in cells], seeds)
                 raise InputError(f"--only {text}: {why}")
     chosen = {

@@ -35,9 +35,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Smoke:
-    """How ``--smoke`` shrinks a suite. ``available`` says of a resolved data set whether its data is here."""
+    """How ``--smoke`` shrinks a suite.
+
+    ``available`` says of a resolved data set whether its data is here; ``seeds`` are all seeds of the whole suite, on
+    which overrides are still checked.
+    """
 
     available: Callable[[Mapping[str, Any]], bool]
+    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def smoke_suite(suite: Suite, *, available: Callable[[Mapping[str, Any]], bool] 
         name=suite.name[: 64 - len(suffix)] + suffix,
         seeds=suite.seeds[:1],
         compare=(),
-        smoke=Smoke(available),
+        smoke=Smoke(available, suite.seeds),
     )
 
 

@@ -113,9 +113,9 @@ class Variants:
             if method in self._entries and "[" in name:
                 return method
         known = list(self._entries)
-        raise relabel.error(
-            f"no method {shown(plain(relabel))} to relabel with{did_you_mean(str(name), known)}; there are: {', '.join(known)}"
-        )
+        guess = did_you_mean(str(name), known)
+        there = ", ".join(known)
+        raise relabel.error(f"no method {shown(plain(relabel))} to relabel with{guess}; there are: {there}")
 
     def teacher(self, variant: Variant, relabel: str | None, node: Node) -> str | None:
         """The teacher's variant after overrides; an override that names a new teacher must name one variant."""
