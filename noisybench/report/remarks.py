@@ -174,22 +174,23 @@ def _memorising(report: Report, grid: Grid) -> str | None:
 
 
 def _ranking(grid: Grid) -> str | None:
-    """Where the best method is ahead of every other beyond the seeds' scatter, and where it is not."""
+    """Where the best method is ahead of every other beyond the seeds' scatter."""
     ahead: dict[str, list[str]] = {}
-    shared: list[str] = []
+    seeds: list[int] = []
+    shared = False
     for column in grid.columns:
         entries = grid.column(column)
-        best = [row for row, entry in entries.items() if entry.best]
-        if not best:
-            continue
+        best = {row: entry.summary.n for row, entry in entries.items() if entry.best and entry.summary}
+        seeds += best.values()
         if len(best) == 1 and not any(entry.tied for entry in entries.values()):
-            ahead.setdefault(best[0], []).append(column.short)
+            ahead.setdefault(next(iter(best)), []).append(column.short)
         else:
-            shared.append(column.short)
-    parts = [f"{row} is ahead of every other method at {words.listing(where)}" for row, where in ahead.items()]
-    if shared:
-        parts.append(f"at {words.listing(shared)} the best method is not told apart from the next")
-    if not parts:
+            shared = shared or bool(best)
+    if not seeds:
         return None
-    text = "; ".join(parts)
-    return text[0].upper() + text[1:] + "."
+    if not ahead:
+        n = f"{min(seeds)} {'seed' if min(seeds) == 1 else 'seeds'}"
+        return f"With {n} the best method is nowhere told apart from all others."
+    parts = [f"{row} is ahead of every other method at {words.listing(where)}" for row, where in ahead.items()]
+    rest = "; elsewhere the best is not told apart from all others" if shared else ""
+    return f"{'; '.join(parts)}{rest}."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -107,3 +109,10 @@ def test_a_thousand_records_take_less_than_two_seconds(tmp_path: Path) -> None:
     for form in (made.to_markdown, made.to_text, made.to_csv, made.to_json):
         form()
     assert time.process_time() - started < 2
+
+
+def test_reading_records_needs_no_torch(tmp_path: Path) -> None:
+    folder, _, _ = study(tmp_path / "s", lambda m, r, s: 80.0)
+    code = f"import sys; from noisybench.report import report; report({str(folder)!r}).to_markdown(); "
+    code += "print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

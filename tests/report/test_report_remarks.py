@@ -37,13 +37,23 @@ def test_a_difference_within_the_scatter_is_not_a_lead(tmp_path: Path) -> None:
     """Differences -1, 1, 3: mean 1, s = 2, half width 4.97."""
     found = sentences(report(two_methods(tmp_path / "s", (80.0, 80.0, 80.0), (79.0, 81.0, 83.0))))
     assert found[0].endswith("SAM has 81.0 %, +1.0 ± 5.0 points, an interval that includes zero.")
-    assert found[1] == "At symmetric 40 % the best method is not told apart from the next."
+    assert found[1] == "With 3 seeds the best method is nowhere told apart from all others."
 
 
 def test_one_seed_gives_no_interval_and_no_lead(tmp_path: Path) -> None:
     found = sentences(report(two_methods(tmp_path / "s", (50.0,), (80.0,))))
     assert found[0].endswith("SAM has 80.0 % (one seed: no interval).")
-    assert found[1] == "At symmetric 40 % the best method is not told apart from the next."
+    assert found[1] == "With 1 seed the best method is nowhere told apart from all others."
+
+
+def test_leads_at_some_noises_say_that_there_are_others(tmp_path: Path) -> None:
+    cells = [cell(m, r, settings=c) for r in (0.2, 0.4) for m, c in (("SGD", {}), ("SAM", SAM))]
+    values = {("SGD", 0.2): (70.0, 71.0, 72.0), ("SAM", 0.2): (80.0, 81.0, 82.0)}
+    values |= {("SGD", 0.4): (80.0, 80.0, 80.0), ("SAM", 0.4): (79.0, 81.0, 83.0)}
+    records = [record(c, s, values[c["method"], c["settings"]["noise"]["rate"]][s]) for c in cells for s in (0, 1, 2)]
+    assert sentences(report(store(tmp_path / "s", plan(cells), records)))[1] == (
+        "SAM is ahead of every other method at symmetric 20 %; elsewhere the best is not told apart from all others."
+    )
 
 
 def test_when_plain_training_wins_no_other_is_named(tmp_path: Path) -> None:
