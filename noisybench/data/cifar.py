@@ -212,7 +212,10 @@ def _download(archive: Archive, folder: DataFolder) -> None:
     except filelock.Timeout as error:
         raise DataError(f"another process has been downloading {archive.filename} for an hour; try again") from error
     except OSError as error:
-        raise DataError(f"cannot write to the data folder {folder.path}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise DataError(
+            f"cannot write to the data folder {folder.path} ({reason}); choose another --data-dir"
+        ) from error
 
 
 def _fetch(archive: Archive, folder: DataFolder, file: Any) -> None:
