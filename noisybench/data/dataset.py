@@ -190,7 +190,7 @@ def data_id(spec: Mapping[str, Any]) -> str:
     """The id of a ``dataset`` block: its ``id``, else the stem of its ``path``, else its name."""
     if spec.get("id"):
         return str(spec["id"])
-    return Path(spec["path"]).stem if spec.get("path") else str(spec["name"])
+    return (Path(spec["path"]).stem if spec.get("path") else "") or str(spec["name"])
 
 
 def synthetic_like(like: str | Mapping[str, Any]) -> dict[str, Any]:

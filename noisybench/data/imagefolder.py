@@ -34,7 +34,7 @@ def imagefolder(
 
     Files are told by their suffix (png, jpg, bmp, gif, ppm, tif, webp); anything else is left out. Images become RGB,
     or grey if every one of them is. All must have one size, unless ``size`` resizes them to size x size (bilinear).
-    ``path`` is relative to the suite file, then to the data folder; ``id`` (default: the folder's name) names the
+    ``path`` is relative to the suite file, then to the data folder; ``id`` (default: the folder's stem) names the
     data in results; ``as: cifar10`` says beside which published scores they may stand.
     """
     root = folder.resolve(path)

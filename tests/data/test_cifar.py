@@ -8,6 +8,8 @@ import io
 import os
 import pickle
 import tarfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -94,6 +96,22 @@ def test_second_load_needs_no_server(tmp_path):
     gone = dataclasses.replace(archive, url="file:///nowhere/at/all")
     assert module.load(gone, folder).fingerprint == first.fingerprint
     assert is_available({"name": "cifar10"}, folder)
+
+
+def test_two_at_a_time_download_once(tmp_path, monkeypatch):
+    archive, _ = stand_in(module.CIFAR10, tmp_path)
+    fetched, fetch = [], module._fetch
+
+    def slow_fetch(*args):
+        fetched.append(1)
+        time.sleep(0.2)
+        fetch(*args)
+
+    monkeypatch.setattr(module, "_fetch", slow_fetch)
+    with ThreadPoolExecutor(2) as pool:
+        loaded = list(pool.map(lambda _: module.load(archive, DataFolder(tmp_path / "data")), range(2)))
+    assert loaded[0].fingerprint == loaded[1].fingerprint
+    assert len(fetched) == 1
 
 
 def test_no_network_says_where_the_file_belongs(tmp_path):

@@ -248,3 +248,4 @@ def test_data_id():
     assert data_id({"name": "cifar10"}) == "cifar10"
     assert data_id({"name": "npz", "path": "some/cells.npz", "id": None}) == "cells"
     assert data_id({"name": "npz", "path": "some/cells.npz", "id": "mine"}) == "mine"
+    assert data_id({"name": "imagefolder", "path": "."}) == "imagefolder"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from noisybench.errors import DataError
 
 
 def load(**params):
-    return load_dataset({"name": "synthetic", **params}, DataFolder("nowhere"))
+    return load_dataset({"name": "synthetic", **params}, DataFolder(Path("nowhere")))
 
 
 def test_shape_balance_and_seed():
