@@ -50,6 +50,14 @@ def test_choose_takes_the_smallest_keys_without_replacement():
     assert max(keys[chosen]) < min(np.delete(keys, chosen))
 
 
+def test_choose_within_takes_the_smallest_keys_of_each_group():
+    groups, quotas = np.arange(60) % 3, np.array([4, 0, 20])
+    keys = Draws(5, "noise").words(60)
+    chosen = Draws(5, "noise").choose_within(groups, quotas)
+    want = [i for g in range(3) for i in sorted(np.flatnonzero(groups == g), key=lambda i: keys[i])[: quotas[g]]]
+    assert chosen.tolist() == sorted(want)
+
+
 def test_torch_generator_depends_on_its_name_only():
     import torch
 

@@ -67,7 +67,7 @@ Class = Annotated[int, Field(ge=0)]
 OwnMap = Annotated[dict[Class, Class], BeforeValidator(_whole_keys), AfterValidator(_some_flip)]
 
 
-@noise("asymmetric", cite="patrini2017forward")
+@noise("asymmetric", cite="patrini2017")
 def asymmetric(
     clean: np.ndarray,
     num_classes: int,

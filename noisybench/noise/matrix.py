@@ -29,7 +29,7 @@ def check_transition(rows: list[list[float]]) -> list[list[float]]:
     return rows
 
 
-@noise("matrix", cite="patrini2017forward")
+@noise("matrix", cite="patrini2017")
 def matrix(
     clean: np.ndarray,
     num_classes: int,
