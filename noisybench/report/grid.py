@@ -130,7 +130,8 @@ def _columns(cells: Iterable[Cell]) -> tuple[Column, ...]:
 
 
 def choose(variants: Sequence[Cell], rule: str) -> Cell:
-    """The variant with the highest mean over its seeds, of test (``best``) or of hold-out accuracy (``validation``).
+    """The variant with the highest mean over its seeds, of test (``best``) or of hold-out accuracy (``validation``),
+    at the epochs that the selection rule looks at.
 
     A variant with a diverged run is picked only when all have one; the first of equals wins.
     """
@@ -141,7 +142,7 @@ def choose(variants: Sequence[Cell], rule: str) -> Cell:
         raise InputError(f"choose: '{how}' is neither best nor validation (method {variants[0].method})")
 
     def quality(cell: Cell) -> tuple[bool, bool, float]:
-        values = accuracies(cell, rule) if how == "best" else cell.values("validation_accuracy")
+        values = accuracies(cell, rule) if how == "best" else cell.values(f"holdout_accuracy.{rule}")
         if how == "validation" and len(values) < len(cell.finished):
             raise InputError(
                 f"choose: validation needs a hold-out (dataset.validation), {cell.variant} was trained without one"

@@ -50,14 +50,15 @@ def write(run: Run, status: str) -> dict[str, Any]:
         files |= _write_weights(run)
     curves = _curves(run, final)
     content = write_arrays(run.home / "curves.npz", curves)
+    rows, last_phase = run.progress.rows, run.phases[-1].epochs
     result = {
         "spec": run.spec.data,
         "status": status,
         "data": _data(run),
         "noise": _noise(run),
-        "test_accuracy": selected(run.progress.rows, run.phases[-1].epochs) if status == "finished" else None,
-        "validation_accuracy": _best_holdout(run) if status == "finished" else None,
-        "epochs": len(run.progress.rows),
+        "test_accuracy": selected(rows, last_phase) if status == "finished" else None,
+        "holdout_accuracy": selected_holdout(rows, last_phase) if status == "finished" else None,
+        "epochs": len(rows),
         "final": _final(run, final),
         "gradient_evaluations": run.progress.gradient_evaluations
         + (run.materials.teacher.gradient_evaluations if run.materials.teacher else 0),
@@ -89,7 +90,7 @@ def set_checkpoint_aside(home: Path) -> None:
 
 
 def selected(rows: list[dict[str, Any]], last_phase: int) -> dict[str, Any]:
-    """Test accuracy in percent under each rule, over the epochs of the last phase.
+    """Test accuracy in percent under each rule, over the epochs of the last phase, and the epoch of the best.
 
     last: the last epoch. last10: the mean of its last ten epochs (of all, if there are fewer). validation: at the
     epoch of the best hold-out accuracy, the earliest of equals; None without a hold-out. best: the maximum, an oracle.
@@ -97,27 +98,28 @@ def selected(rows: list[dict[str, Any]], last_phase: int) -> dict[str, Any]:
     rows = rows[-last_phase:]
     accuracy = [row["test_accuracy"] for row in rows]
     best = max(range(len(rows)), key=lambda i: (accuracy[i], -i))
-    chosen = validation_epoch(rows)
-    return {
-        "last": accuracy[-1],
-        "last10": float(np.mean(accuracy[-10:])),
-        "validation": None if chosen is None else accuracy[chosen],
-        "best": accuracy[best],
-        "best_epoch": rows[best]["epoch"],
-    }
+    return _under_rules(rows, "test_accuracy", best) | {"best_epoch": rows[best]["epoch"]}
 
 
-def validation_epoch(rows: list[dict[str, Any]]) -> int | None:
-    """Position of the row with the best hold-out accuracy, the earliest of equals; None without a hold-out."""
-    if not rows or "holdout_accuracy" not in rows[0]:
+def selected_holdout(rows: list[dict[str, Any]], last_phase: int) -> dict[str, Any] | None:
+    """Hold-out accuracy in percent at the epochs that ``selected`` looks at; None without a hold-out."""
+    rows = rows[-last_phase:]
+    if "holdout_accuracy" not in rows[0]:
         return None
-    return max(range(len(rows)), key=lambda i: (rows[i]["holdout_accuracy"], -i))
+    best = max(range(len(rows)), key=lambda i: (rows[i]["test_accuracy"], -i))
+    return _under_rules(rows, "holdout_accuracy", best)
 
 
-def _best_holdout(run: Run) -> float | None:
-    rows = run.progress.rows[-run.phases[-1].epochs :]
-    chosen = validation_epoch(rows)
-    return None if chosen is None else float(rows[chosen]["holdout_accuracy"])
+def _under_rules(rows: list[dict[str, Any]], column: str, best: int) -> dict[str, Any]:
+    values, chosen = [row[column] for row in rows], None
+    if "holdout_accuracy" in rows[0]:
+        chosen = max(range(len(rows)), key=lambda i: (rows[i]["holdout_accuracy"], -i))
+    return {
+        "last": values[-1],
+        "last10": float(np.mean(values[-10:])),
+        "validation": None if chosen is None else values[chosen],
+        "best": values[best],
+    }
 
 
 # -- parts of the record --------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def record(
             "best": None if number is None else number + 2,
             "best_epoch": 7,
         },
-        "validation_accuracy": None,
+        "holdout_accuracy": None,
         "epochs": 120,
         "final": {"memorised": 60.0 + seed if rate else None, "corrected": 20.0 if rate else None},
         "gradient_evaluations": 1000,

@@ -114,7 +114,7 @@ def variants(folder: Path, choose: str | None, values: dict[str, tuple[Any, ...]
     """Mixup with one variant for each alpha; a value is (accuracy, hold-out accuracy) or None for a missing run."""
     cells = [cell("Mixup", 0.4, variant=f"Mixup[alpha={a}]", choose=choose, **more) for a in values]
     records = [
-        record(c, seed, pair[0], validation_accuracy=pair[1])
+        record(c, seed, pair[0], holdout_accuracy=pair[1] and {"last": pair[1], "last10": 99.0 - pair[1]})
         for c, pairs in zip(cells, values.values(), strict=True)
         for seed, pair in enumerate(pairs)
         if pair is not None
@@ -142,6 +142,12 @@ def test_choose_validation_takes_the_highest_mean_hold_out_accuracy(tmp_path: Pa
     assert entry.cell.variant == "Mixup[alpha=1]"
     assert entry.summary is not None
     assert entry.summary.mean == 77.0
+
+
+def test_choose_validation_looks_at_the_hold_out_under_the_tables_rule(tmp_path: Path) -> None:
+    """Under ``last10`` the fixture's hold-out ranks the variants the other way round: alpha=8 has 99 - 51."""
+    folder = variants(tmp_path / "s", "validation", ALPHAS)
+    assert entry_of(grid_of(folder, "last10"), "Mixup").cell.variant == "Mixup[alpha=8]"
 
 
 def test_choose_validation_without_a_hold_out_is_an_error(tmp_path: Path) -> None:

@@ -131,6 +131,10 @@ def test_the_record_agrees_with_its_files(store, folder):
     assert chosen["best"] == accuracy.max()
     assert chosen["best_epoch"] == 1 + int(accuracy.argmax())
     assert chosen["validation"] == accuracy[holdout.argmax()]
+    under = result["holdout_accuracy"]
+    assert under["last"] == holdout[-1]
+    assert under["validation"] == holdout.max()
+    assert under["best"] == holdout[accuracy.argmax()]
     predictions, _ = read_arrays(home / "predictions.npz")
     assert len(predictions["train"]) == 300
     confusion = np.array(result["final"]["confusion"])
