@@ -1,8 +1,9 @@
 """Per-sample losses of logits and labels, one file each.
 
-A loss is a pure function ``f(logits [B, K], labels [B] int64, *, ...) -> [B]`` in the dtype of the logits, with a finite
-value and gradient at any finite logits. What keeps state, draws, or needs the batch, two views or a second network is
-an algorithm. A loss that can be negative says so: ``@loss("name", signed=True)``.
+A loss is a pure function ``f(logits [B, K], labels [B] int64, *, ...) -> [B]`` in the dtype of the logits, with a
+finite value and gradient at any finite logits (up to values that the dtype cannot hold). What keeps state, draws, or
+needs the batch, two views or a second network is an algorithm. A loss that can be negative says so:
+``@loss("name", signed=True)``.
 """
 
 from __future__ import annotations

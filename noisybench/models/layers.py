@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from noisybench.errors import ParameterError
@@ -23,3 +25,10 @@ def require_size(name: str, shape: tuple[int, int, int], smallest: int) -> None:
         raise ParameterError(
             f"model '{name}' needs images of at least {smallest}x{smallest} pixels, not {shape[1]}x{shape[2]}"
         )
+
+
+def kaiming(network: nn.Module, mode: Literal["fan_in", "fan_out"]) -> None:
+    """Convolutions from a normal distribution with variance 2 / fan (He et al. 2015)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")

@@ -39,8 +39,8 @@ class SmallCNN(nn.Module):
 def small_cnn(shape: tuple[int, int, int], num_classes: int, *, width: Annotated[int, Field(ge=1)] = 32) -> nn.Module:
     """Small CNN: four 3x3 convolutions (width, width, 2 width, 2 width), batch norm, one max-pool, global average.
 
-    66,218 parameters at width 32 on one channel and 10 classes. Meant for digits and for quick looks; not from any paper.
-    Initialisation: torch's. Images of at least 4x4 pixels.
+    65,834 parameters at width 32 on one channel and 10 classes. Meant for digits and for quick looks; not from any
+    paper. Initialisation: torch's. Images of at least 4x4 pixels.
     """
     require_size("small_cnn", shape, 4)
     return SmallCNN(shape[0], num_classes, width)

@@ -30,9 +30,9 @@ def build_optimizer(
 ) -> Wrapper:
     """The optimiser ``name`` over the parameters of one or more networks.
 
-    ``base`` names what a wrapper wraps, ``{"name": "sgd", "lr": 0.1, ...}`` (default: ``sgd`` as it stands). ``clip`` is
-    the largest global L2 norm of the gradient given to the base optimiser. The result's ``gradient_passes`` is the number
-    of forward-backward passes of its last step. Raises UnknownName or ParameterError.
+    ``base`` names what a wrapper wraps, ``{"name": "sgd", "lr": 0.1, ...}`` (default: ``sgd`` as it stands). ``clip``
+    is the largest global L2 norm of the gradient given to the base optimiser. The result's ``gradient_passes`` is the
+    number of forward-backward passes of its last step. Raises UnknownName or ParameterError.
     """
     models = [model] if isinstance(model, nn.Module) else list(model)
     weights = list(dict.fromkeys(weight for net in models for weight in net.parameters()))

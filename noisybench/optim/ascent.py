@@ -41,12 +41,12 @@ def steepest_ascent(gradients: Sequence[Tensor], p: float = 2.0) -> Ascent:
     norm = torch.linalg.vector_norm(_stack(torch._foreach_norm(scaled, q)), q)  # at least 1, as max |scaled| is 1
     norm = torch.where(usable, norm, torch.ones_like(norm))
     if p == 2:
-        direction = torch._foreach_div(scaled, norm)
+        direction = list(torch._foreach_div(scaled, norm))
     else:
-        direction = torch._foreach_sign(scaled)
+        direction = list(torch._foreach_sign(scaled))
         if q != 1:
             sizes = torch._foreach_div(torch._foreach_abs(scaled), norm)
-            direction = torch._foreach_mul(direction, torch._foreach_pow(sizes, q - 1))
+            direction = list(torch._foreach_mul(direction, torch._foreach_pow(sizes, q - 1)))
     zero = torch.zeros((), device=largest.device)
     direction = [torch.where(usable, part, zero.to(part.dtype)) for part in direction]
     return Ascent(direction, torch.where(usable, largest * norm, torch.zeros_like(norm)))

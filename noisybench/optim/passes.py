@@ -92,7 +92,10 @@ def _set_state(device: torch.device | None, state: Tensor) -> None:
 
 @contextlib.contextmanager
 def refuse_single_images(norms: Iterable[_NormBase]) -> Iterator[None]:
-    """InputError if a training-mode batch norm gets a micro-batch of one image: its output would not depend on weights."""
+    """InputError if a training-mode batch norm gets a micro-batch of one image, which it would normalise by itself.
+
+    The check is a hook on the layers, so a network that was compiled before its first such step may pass unseen.
+    """
 
     def check(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if module.training and inputs[0].shape[0] == 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -100,7 +99,7 @@ class SAM(Wrapper):
         self.decay_in_ascent, self.second_order = decay_in_ascent, second_order
 
     @torch.no_grad()
-    def step(self, closure: Closure | None = None, *, closures: Sequence[Closure] | None = None) -> Any:  # type: ignore[override]  # torch's has no closures
+    def step(self, closure: Closure | None = None, *, closures: Sequence[Closure] | None = None) -> Any:
         """One step on a batch (``closure``) or on micro-batches (``closures``); returns the (mean) loss at w."""
         assert self.base is not None
         if (closure is None) == (not closures):
@@ -108,16 +107,18 @@ class SAM(Wrapper):
         batches = [closure] if closure is not None else list(closures or ())
         sharp = any(group["rho"] > 0 for group in self.param_groups)
         norms = norms_with_statistics(self.models)
-        losses, gradients = [], []
+        losses: list[Any] = []
+        total: list[Tensor | None] = []
         with refuse_single_images(norms) if closures else contextlib.nullcontext():
             for batch in batches:
                 losses.append(self._sharp_gradient(batch, norms) if sharp else _run(batch))
                 if closures:
-                    gradients.append(self._take_gradients())
+                    total = self._added_to(total)
         if closures:
-            self._give_mean(gradients)
+            for weight, gradient in zip(self.weights(), total, strict=True):
+                weight.grad = None if gradient is None else gradient / len(batches)
         self.gradient_passes = (3 if self.second_order else 2) if sharp else 1
-        with self._decay_moved_into_gradient() if sharp and self.decay_in_ascent else contextlib.nullcontext():
+        with self._base_without_decay() if sharp and self.decay_in_ascent else contextlib.nullcontext():
             self.clip()
             self.base.step()
         return losses[0] if closure is not None else sum(losses) / len(losses)
@@ -137,7 +138,7 @@ class SAM(Wrapper):
                 with draws.repeated():
                     self._backward(closure)
             if self.decay_in_ascent:
-                _add_to_gradients(move.weights, torch._foreach_mul(e, move.decays) if e else [])
+                self._add_decay(move, e)
             if self.second_order:
                 with draws.repeated():
                     self._add_second_order(closure, move)
@@ -183,6 +184,15 @@ class SAM(Wrapper):
             names.update(zip(group["params"], group.get("param_names", ()), strict=False))
         return names
 
+    def _add_decay(self, move: Perturbed, e: Sequence[Tensor]) -> None:
+        """Add decay (w + e) to ``.grad``; the weights are back at w."""
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            decay = group.get("weight_decay", 0.0)
+            if weights and decay:
+                torch._foreach_add_([weight.grad for weight in weights], torch._foreach_mul(weights, decay))
+        _add_to_gradients(move.weights, torch._foreach_mul(list(e), move.decays) if e else [])
+
     def _backward(self, closure: Closure) -> Any:
         """Run the closure; afterwards gradients are in ``.grad``. Returns the detached loss."""
         if not self.second_order:
@@ -212,33 +222,28 @@ class SAM(Wrapper):
         for weight in self.weights():
             weight.grad = None
 
-    def _take_gradients(self) -> list[Tensor | None]:
+    def _added_to(self, total: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Take the gradients out of ``.grad`` and add them to a running sum; a missing one counts as zero."""
         gradients = [weight.grad for weight in self.weights()]
         self._forget_gradients()
-        return gradients
-
-    def _give_mean(self, gradients: Sequence[Sequence[Tensor | None]]) -> None:
-        """Average micro-batch gradients; one that is missing counts as zero."""
-        for weight, parts in zip(self.weights(), zip(*gradients, strict=True), strict=True):
-            present = [part for part in parts if part is not None]
-            weight.grad = torch.stack(present).sum(0) / len(parts) if present else None
+        if not total:
+            return gradients
+        return [
+            new if old is None else old if new is None else old.add_(new)
+            for old, new in zip(total, gradients, strict=True)
+        ]
 
     @contextlib.contextmanager
-    def _decay_moved_into_gradient(self) -> Iterator[None]:
-        """Add decay w to ``.grad`` (decay e is there already) and keep the base from decaying again."""
-        decays = [group.get("weight_decay", 0.0) for group in self.param_groups]
-        for group, decay in zip(self.param_groups, decays, strict=True):
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if weights and decay:
-                torch._foreach_add_([weight.grad for weight in weights], torch._foreach_mul(weights, decay))
-            if "weight_decay" in group:
-                group["weight_decay"] = 0.0
+    def _base_without_decay(self) -> Iterator[None]:
+        """Keep the base from decaying: the gradient has it already."""
+        groups = [(group, group["weight_decay"]) for group in self.param_groups if "weight_decay" in group]
+        for group, _ in groups:
+            group["weight_decay"] = 0.0
         try:
             yield
         finally:
-            for group, decay in zip(self.param_groups, decays, strict=True):
-                if "weight_decay" in group:
-                    group["weight_decay"] = decay
+            for group, decay in groups:
+                group["weight_decay"] = decay
 
 
 def _run(closure: Closure) -> Any:
@@ -275,8 +280,3 @@ def _hessian_product(loss: Tensor, weights: Sequence[Tensor], v: Sequence[Tensor
 def _add_to_gradients(weights: Sequence[Tensor], terms: Sequence[Tensor]) -> None:
     for weight, term in zip(weights, terms, strict=True):
         weight.grad = term.clone() if weight.grad is None else weight.grad.add_(term)
-
-
-def as_norm(p: float | Literal["inf"]) -> float:
-    """p as YAML has it (a number or ``inf``) as a float."""
-    return math.inf if p == "inf" else float(p)

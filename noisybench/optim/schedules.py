@@ -87,8 +87,8 @@ def one_cycle(
 ) -> float:
     """One cycle: from ``start`` up to 1 at the share ``peak`` of training, down to ``end``  (Smith & Topin 2018).
 
-    The base learning rate is the largest. Defaults are those of torch's OneCycleLR: 1/25 at the start, 1/25 x 1e-4 at the
-    end, peak after 30 %, cosine arcs. Momentum is not cycled.
+    The base learning rate is the largest. Defaults are those of torch's OneCycleLR: 1/25 at the start, 1/25 x 1e-4 at
+    the end, peak after 30 %, cosine arcs. Momentum is not cycled.
     """
     share = epoch / epochs
     if share < peak:

@@ -24,8 +24,8 @@ def sgd(
     """Stochastic gradient descent with momentum, as torch has it.
 
     g <- g + weight_decay w;  v <- momentum v + (1 - dampening) g (first step: v = g);  w <- w - lr v, or with nesterov
-    w <- w - lr (g + momentum v). Weight decay acts on every parameter, batch norm and biases included. The usual settings
-    of the label-noise literature on CIFAR-10: lr 0.1 (or 0.02, 0.01), momentum 0.9, weight_decay 5e-4 or 1e-4.
+    w <- w - lr (g + momentum v). Weight decay acts on every parameter, batch norm and biases included. The usual
+    settings of the label-noise literature on CIFAR-10: lr 0.1 (or 0.02, 0.01), momentum 0.9, weight_decay 5e-4 or 1e-4.
     """
     if nesterov and (momentum == 0 or dampening != 0):
         raise ParameterError("needs momentum above 0 and dampening 0", key="nesterov")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 
-from noisybench.optim.sam import SAM, as_norm
+from noisybench.optim.sam import SAM
 from noisybench.registry import optimizer
 
 Radius = Annotated[float, Field(ge=0)]
-Norm = Annotated[float, Field(gt=1)] | Literal["inf"]
+Norm = Annotated[float, Field(gt=1)] | Literal["inf"]  # strict YAML refuses infinite numbers
+
+
+def _as_float(p: float | Literal["inf"]) -> float:
+    return math.inf if p == "inf" else float(p)
 
 
 @optimizer("sam", cite="foret2021sam", wraps=True)
@@ -32,11 +37,11 @@ def sam(
     ``p``: norm of the ball, above 1 or ``inf``. ``decay_in_ascent``: weight decay as an L2 term of the loss, in both
     gradients, as the authors' code has it. ``second_order``: keep the Hessian term that the paper drops.
     Authors' settings: rho 0.05; under label noise (Table 4) rho 0.1, and 0.05 at 80 %.
-    Differs from the authors' code in that a zero gradient is no perturbation (there 0/0), and weight decay is by default
-    applied by the base optimiser at w.
+    Differs from the authors' code in that a zero gradient is no perturbation (there 0/0), and weight decay is by
+    default applied by the base optimiser at w.
     """
     return SAM(
-        params, base, rho, p=as_norm(p), decay_in_ascent=decay_in_ascent, second_order=second_order, **base_params
+        params, base, rho, p=_as_float(p), decay_in_ascent=decay_in_ascent, second_order=second_order, **base_params
     )
 
 
@@ -63,7 +68,7 @@ def asam(
         params,
         base,
         rho,
-        p=as_norm(p),
+        p=_as_float(p),
         adaptive=True,
         eta=eta,
         biases=biases,

@@ -16,9 +16,9 @@ class Wrapper(torch.optim.Optimizer):
     """An optimiser that owns a base optimiser and shares ``param_groups``, ``state`` and ``state_dict`` with it.
 
     Learning-rate schedulers, and whoever writes ``group["lr"]``, act on the base. ``base`` is called as
-    ``base(params, **base_params)``; ``defaults`` are per-group options of the wrapper (SAM's ``rho``). ``models`` are the
-    networks whose batch norms a second pass must leave alone. ``max_grad_norm`` clips the global L2 norm of the gradient
-    the base optimiser gets, and no other.
+    ``base(params, **base_params)``; ``defaults`` are per-group options of the wrapper (SAM's ``rho``). ``models`` are
+    the networks whose batch norms a second pass must leave alone. ``max_grad_norm`` clips the global L2 norm of the
+    gradient the base optimiser gets, and no other.
     """
 
     gradient_passes = 1
@@ -36,7 +36,8 @@ class Wrapper(torch.optim.Optimizer):
     ) -> None:
         self.base: torch.optim.Optimizer | None = None
         inner = base(params, **base_params)
-        super().__init__(inner.param_groups, {**inner.defaults, **(defaults or {})})
+        self.own_defaults = dict(defaults or {})
+        super().__init__(inner.param_groups, {**inner.defaults, **self.own_defaults})
         self.base = inner
         self.models, self.max_grad_norm = list(models), max_grad_norm
         self._share()
@@ -44,6 +45,9 @@ class Wrapper(torch.optim.Optimizer):
     def _share(self) -> None:
         assert self.base is not None
         self.param_groups, self.state = self.base.param_groups, self.base.state
+        for group in self.param_groups:  # a state saved by the bare base has none of the wrapper's options
+            for key, default in self.own_defaults.items():
+                group.setdefault(key, default)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group to the base optimiser, with the wrapper's own per-group options."""
@@ -91,7 +95,7 @@ class OnePass(Wrapper):
     ) -> None:
         super().__init__(params, base, base_params, max_grad_norm=max_grad_norm)
 
-    def step(self, closure: Closure | None = None) -> Any:  # type: ignore[override]  # torch types the two cases apart
+    def step(self, closure: Closure | None = None) -> Any:
         """One step; without a closure on the gradients that are there."""
         assert self.base is not None
         loss = None
