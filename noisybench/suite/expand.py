@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +15,11 @@ from noisybench.spec import RunSpec, component_mappings
 from noisybench.suite.axes import labels, spread, text_of
 from noisybench.suite.grammar import DEFAULT_NAME, DEFAULTS, MAX_RUNS
 from noisybench.suite.merge import merge
-from noisybench.suite.overrides import Condition, is_known, known_paths, matches, value_at
+from noisybench.suite.overrides import Condition, is_known, known_paths, matches, named, value_at
 from noisybench.suite.reading import Node
 from noisybench.suite.resolve import Resolver
 from noisybench.suite.smoke import shrink
-from noisybench.suite.variants import Variant, Variants
+from noisybench.suite.variants import MAX_CHAIN, Variant, Variants
 
 if TYPE_CHECKING:
     from noisybench.suite.suite import Suite
@@ -236,16 +237,17 @@ def why_nothing(
         facts = [({**data, "seed": seed}, names) for data, names in cells for seed in seeds]
         if any(matches(condition, data, names) for data, names in facts):
             continue
+        path = re.sub(r"^(training|method)\.", "", condition.path)
         if not is_known(condition.path, (data for data, _ in facts)):
             paths = known_paths(data for data, _ in cells)
-            return condition.node, f"no run has a '{condition.path}'{registry.did_you_mean(condition.path, paths)}"
+            return condition.node, f"no run has a '{path}'{registry.did_you_mean(path, paths)}"
         if condition.path in ("dataset", "noise", "model", "method"):
             there = dict.fromkeys(names[condition.path][-1] for _, names in facts)
         else:
-            there = dict.fromkeys(text_of(v) for ok, v in (value_at(d, condition.path) for d, _ in facts) if ok)
+            there = dict.fromkeys(text_of(named(v)) for ok, v in (value_at(d, condition.path) for d, _ in facts) if ok)
         wanted = " or ".join(text_of(value) for value in condition.values if not isinstance(value, list))
         shown = ", ".join(list(there)[:12]) + (", ..." if len(there) > 12 else "")
-        return condition.node, f"no run has {condition.path} = {wanted}; there are: {shown}"
+        return condition.node, f"no run has {path} = {wanted}; there are: {shown}"
     return None, "no run meets all its conditions together"
 
 
@@ -313,6 +315,8 @@ class _Runs:
         if cell in self._open:
             ring = [*self._open[self._open.index(cell) :], cell]
             raise _relabel(cell).error(f"relabels form a circle: {' -> '.join(c.variant.name for c in ring)}")
+        if len(self._open) > MAX_CHAIN:
+            raise _relabel(cell).error(f"a chain of more than {MAX_CHAIN} relabels")
         teacher = None
         if cell.teacher is not None:
             if seed not in cell.teacher.seeds:

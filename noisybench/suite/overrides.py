@@ -132,10 +132,13 @@ def matches(condition: Condition, facts: Mapping[str, Any], names: Mapping[str, 
     found, value = value_at(facts, condition.path)
     if not found:
         return False
-    if isinstance(value, Mapping) and "name" in value:
-        value = value["name"]
-    mine = canonical_json(value)
+    mine = canonical_json(named(value))
     return any(canonical_json(option) == mine for option in condition.values)
+
+
+def named(value: Any) -> Any:
+    """A component by its name; any other value as it is."""
+    return value["name"] if isinstance(value, Mapping) and "name" in value else value
 
 
 def known_paths(cells: Iterable[Mapping[str, Any]]) -> list[str]:
