@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 
 from noisybench.errors import ParameterError
 from noisybench.optim.ascent import Ascent, steepest_ascent
+from noisybench.optim.curvature import hessian_product, loss_with_graph
 from noisybench.optim.passes import Draws, norms_with_statistics, refuse_single_images, restored, still_statistics
-from noisybench.optim.wrapper import Closure, Wrapper
+from noisybench.optim.wrapper import Closure, Wrapper, run
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class SAM(Wrapper):
         total: list[Tensor | None] = []
         with refuse_single_images(norms) if closures else contextlib.nullcontext():
             for batch in batches:
-                losses.append(self._sharp_gradient(batch, norms) if sharp else _run(batch))
+                losses.append(self._sharp_gradient(batch, norms) if sharp else run(batch))
                 if closures:
                     total = self._added_to(total)
         if closures:
@@ -131,7 +131,7 @@ class SAM(Wrapper):
         move = self._perturbation()
         with still_statistics(norms):
             with restored(move.weights):
-                e = self._step_of(move)
+                e = move.scaled(move.ascent.direction)
                 if e:
                     torch._foreach_add_(move.weights, e)
                 self._forget_gradients()
@@ -161,9 +161,6 @@ class SAM(Wrapper):
         if scale:
             ascent = Ascent(list(torch._foreach_mul(ascent.direction, scale)), ascent.norm)
         return Perturbed(weights, rhos, decays, ascent)
-
-    def _step_of(self, move: Perturbed) -> list[Tensor]:
-        return move.scaled(move.ascent.direction)
 
     def _scales(self, weights: Sequence[Tensor]) -> list[Tensor]:
         """ASAM's T for each parameter."""
@@ -196,8 +193,8 @@ class SAM(Wrapper):
     def _backward(self, closure: Closure) -> Any:
         """Run the closure; afterwards gradients are in ``.grad``. Returns the detached loss."""
         if not self.second_order:
-            return _run(closure)
-        loss = _loss_with_graph(closure)
+            return run(closure)
+        loss = loss_with_graph(closure)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
         return loss.detach()
 
@@ -210,13 +207,14 @@ class SAM(Wrapper):
         v = move.scaled([known.get(weight, torch.zeros_like(weight)) for weight in move.weights])
         along = torch.stack([(a * b).sum() for a, b in zip(u, v, strict=True)]).sum() if u else torch.zeros(())
         v = [(b - a * along) / torch.where(norm > 0, norm, torch.inf) for a, b in zip(u, v, strict=True)]
-        loss = _loss_with_graph(closure)
-        product = _hessian_product(loss, move.weights, v)
+        loss = loss_with_graph(closure)
+        product = hessian_product(loss, move.weights, v)
         for weight, gradient in at_peak:
             weight.grad = gradient
         if self.decay_in_ascent and v:
             product = list(torch._foreach_add(product, torch._foreach_mul(v, move.decays)))
-        _add_to_gradients(move.weights, product)
+        # no direction (g zero or not finite): no term, whatever g' is
+        _add_to_gradients(move.weights, [torch.where(norm > 0, term, torch.zeros_like(term)) for term in product])
 
     def _forget_gradients(self) -> None:
         for weight in self.weights():
@@ -244,37 +242,6 @@ class SAM(Wrapper):
         finally:
             for group, decay in groups:
                 group["weight_decay"] = decay
-
-
-def _run(closure: Closure) -> Any:
-    with torch.enable_grad():
-        loss = closure()
-    return loss.detach() if isinstance(loss, Tensor) else loss
-
-
-def _loss_with_graph(closure: Closure) -> Tensor:
-    """``closure(create_graph=True)``: the loss with its graph, backward not called."""
-    remedy = "second_order needs a closure(create_graph=True) that returns the loss without calling backward"
-    parameters = inspect.signature(closure).parameters.values()
-    if not any(item.name == "create_graph" or item.kind is item.VAR_KEYWORD for item in parameters):
-        raise TypeError(f"{remedy}; this one takes no create_graph")
-    with torch.enable_grad():
-        loss = closure(create_graph=True)
-    if not isinstance(loss, Tensor) or not loss.requires_grad:
-        raise TypeError(f"{remedy}; this one returned a detached loss")
-    return loss
-
-
-def _hessian_product(loss: Tensor, weights: Sequence[Tensor], v: Sequence[Tensor]) -> list[Tensor]:
-    """H v at the weights the loss was computed at: the gradient of <grad loss, v>."""
-    with torch.enable_grad():
-        gradients = torch.autograd.grad(loss, list(weights), create_graph=True, allow_unused=True)
-        curved = [(g, d) for g, d in zip(gradients, v, strict=True) if g is not None and g.requires_grad]
-        if not curved:
-            return [torch.zeros_like(weight) for weight in weights]
-        along = torch.stack([(g * d).sum() for g, d in curved]).sum()
-        product = torch.autograd.grad(along, list(weights), allow_unused=True)
-    return [torch.zeros_like(w) if h is None else h for w, h in zip(weights, product, strict=True)]
 
 
 def _add_to_gradients(weights: Sequence[Tensor], terms: Sequence[Tensor]) -> None:

@@ -12,6 +12,13 @@ from torch.nn.utils import clip_grad_norm_
 Closure = Callable[..., Any]
 
 
+def run(closure: Closure) -> Any:
+    """Run a closure with gradients on; returns its loss, detached."""
+    with torch.enable_grad():
+        loss = closure()
+    return loss.detach() if isinstance(loss, Tensor) else loss
+
+
 class Wrapper(torch.optim.Optimizer):
     """An optimiser that owns a base optimiser and shares ``param_groups``, ``state`` and ``state_dict`` with it.
 
@@ -98,10 +105,7 @@ class OnePass(Wrapper):
     def step(self, closure: Closure | None = None) -> Any:
         """One step; without a closure on the gradients that are there."""
         assert self.base is not None
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = run(closure) if closure is not None else None
         self.clip()
         self.base.step()
         return loss

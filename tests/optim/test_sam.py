@@ -618,3 +618,14 @@ def test_second_order_tells_what_closure_it_needs():
         optimizer.step(lambda create_graph: plain())
     with pytest.raises(ParameterError, match="p = 2"):
         SAM(model.parameters(), torch.optim.SGD, rho=0.1, lr=0.1, second_order=True, p=math.inf)
+
+
+def test_second_order_on_a_gradient_that_is_not_finite_adds_nothing():
+    w = nn.Parameter(torch.ones(2))
+
+    def closure(create_graph=False):
+        w.grad = None
+        return (w * w * torch.tensor([1.0, math.inf])).sum()
+
+    SAM([w], torch.optim.SGD, rho=0.5, lr=0.1, second_order=True).step(closure)
+    assert w[0].item() == pytest.approx(0.8)  # plain descent: 1 - 0.1 x 2
