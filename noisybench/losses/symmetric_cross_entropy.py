@@ -22,7 +22,7 @@ def symmetric_cross_entropy(
     beta: Annotated[float, Field(ge=0)] = 1.0,
     A: Annotated[float, Field(lt=0)] = math.log(1e-4),
 ) -> Tensor:
-    """Symmetric cross entropy, alpha CE + beta RCE, RCE = -sum_k p_k log onehot_k  (Wang et al. 2019, eq. 7 and 8).
+    """Symmetric cross entropy, alpha CE + beta RCE, RCE = -sum_k p_k log onehot_k  (Wang et al. 2019).
 
     With log 0 := A, RCE = -A (1 - p_y).  logits [B, K], labels [B] int64 -> per-sample loss [B].
     Authors' defaults: CIFAR-10 alpha 0.1, beta 1; CIFAR-100 alpha 6, beta 0.1. The papers quote A = -4 or -6, every

@@ -42,7 +42,7 @@ class CNN9(nn.Module):
 def cnn9(
     shape: tuple[int, int, int], num_classes: int, *, dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
 ) -> nn.Module:
-    """9-layer CNN of Co-teaching and its kin  (Han et al. 2018, Table 3). 4,434,570 parameters for 10 classes.
+    """9-layer CNN of Co-teaching and its kin  (Han et al. 2018, official code). 4,434,570 parameters for 10 classes.
 
     Leaky ReLU 0.01, channel dropout 0.25 as the authors'; initialisation: torch's. The last three convolutions are not
     padded and need images of at least 28x28 pixels. Differs from the authors' code in that dropout follows train and

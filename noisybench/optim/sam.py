@@ -50,7 +50,7 @@ class SAM(Wrapper):
       is that of the plain optimiser. There is no epsilon in the norm.
     - ``model`` (or ``models``): batch-norm running statistics move in the first pass only, as in the authors' code.
       Without it they move twice. The second pass repeats the first one's random draws (dropout) either way.
-    - ``adaptive``: e = T dual_p(T g), T = |w| + ``eta`` (ASAM, eq. 6-8). ``biases="one"``: T = 1 for parameters whose
+    - ``adaptive``: e = T dual_p(T g), T = |w| + ``eta`` (ASAM). ``biases="one"``: T = 1 for parameters whose
       name does not contain "weight", as the ASAM authors have it (names come from ``model`` or from named parameters);
       ``biases="abs"``: |w| + eta everywhere, with eta 0 as in davda54/sam.
     - ``decay_in_ascent``: weight decay counts as an L2 term of the loss, as in google-research/sam: g + decay w gives

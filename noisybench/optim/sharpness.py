@@ -57,7 +57,7 @@ def asam(
     biases: Literal["one", "abs"] = "one",
     decay_in_ascent: bool = False,
 ) -> SAM:
-    """Adaptive SAM: e = rho T^2 g / ||T g||, T = |w| + eta on weights, 1 on biases  (Kwon et al. 2021, eq. 8).
+    """Adaptive SAM: e = rho T^2 g / ||T g||, T = |w| + eta on weights, 1 on biases  (Kwon et al. 2021).
 
     Wraps the base optimiser (default ``sgd``); two forward-backward passes a step. ``biases: abs`` puts T = |w| + eta
     on all parameters (with ``eta: 0`` this is davda54/sam's ``adaptive=True``). Authors' defaults: rho 0.5, eta 0.01 on
