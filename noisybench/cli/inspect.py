@@ -59,7 +59,7 @@ def inject_labels(
     noisy = inject(
         data.train_labels, kind, num_classes=data.num_classes, seed=seed, images=data.train_images, **params
     )
-    noisy.save(out, clean=data.train_labels)
+    noisy.save(out)
     wrong = int(noisy.flipped.sum())
     console.print(f"{data.name}: {wrong:,} of {len(noisy.labels):,} labels are wrong ({noisy.realised_rate:.2%}).")
     console.print(f"Measured transition (row: true class; percent), SHA-256 of the labels {noisy.sha256[:16]}:")

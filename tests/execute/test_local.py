@@ -11,7 +11,7 @@ import textwrap
 import time
 
 import pytest
-from conftest import small_spec
+from small_runs import small_spec
 
 from noisybench.execute.local import Queue, Stop, count_workers, run_here, run_in_workers
 from noisybench.execute.study import Outcome, run_study, take_stock
@@ -172,7 +172,7 @@ SCRIPT = textwrap.dedent(
     import json, sys
     sys.path[:0] = json.loads(sys.argv[1])
     from pathlib import Path
-    from conftest import small_spec
+    from small_runs import small_spec
     from noisybench.execute.study import run_study, take_stock
     from noisybench.execute.local import Stop
     from noisybench.execute.work import Session

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import small_spec
+from small_runs import small_spec
 
 from noisybench import registry
 from noisybench.errors import InputError
@@ -68,11 +68,20 @@ class TwoPhases(Algorithm):
         return torch.stack([self.task.forward(network, images) for network in networks]).mean(dim=0)
 
 
+def dropout_mlp(shape, num_classes):
+    """One hidden layer with dropout, which draws from torch's own generator."""
+    inputs = shape[0] * shape[1] * shape[2]
+    layers = [torch.nn.Flatten(), torch.nn.Linear(inputs, 32), torch.nn.ReLU(), torch.nn.Dropout(0.5)]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(32, num_classes))
+
+
 @pytest.fixture(autouse=True)
-def _two_phases():
+def _toys():
     registry.algorithm("two_phases")(TwoPhases)
+    registry.model("dropout_mlp")(dropout_mlp)
     yield
     registry._components.pop(("algorithm", "two_phases"))
+    registry._components.pop(("model", "dropout_mlp"))
 
 
 def interrupted_after(spec, store, folder, epochs, **options):
@@ -91,7 +100,7 @@ SPECS = {
     "sgd": {},
     "sam": {"training.optimizer": {"name": "sam", "rho": 0.1, "base": {"name": "sgd", "lr": 0.1}}},
     "mixup": {"method.mixup": {"alpha": 1.0}, "dataset.validation": 0.1},
-    "dropout": {"model": {"name": "cnn9"}, "dataset.train_subset": 60, "training.precision": "fp32"},
+    "dropout": {"model": {"name": "dropout_mlp"}},
     "batch norm": {"model": {"name": "small_cnn"}, "training.augment": ["crop", "flip"]},
     "two phases": {"method.algorithm": {"name": "two_phases", "first": 2}, "training.epochs": 4},
 }
