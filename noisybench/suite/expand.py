@@ -132,7 +132,7 @@ def _base(suite: Suite) -> Node:
     training = suite.blocks["training"]
 
     def component(path: str) -> Node:
-        return merge(None, Node(DEFAULT_NAME[path], training.file, training.line, path), path)
+        return merge(None, Node(DEFAULT_NAME[path], suite.root.file, training.line, path), path)
 
     below = training.having({key: component(f"training.{key}") for key in ("optimizer", "schedule")})
     if training.value is None:
@@ -245,7 +245,7 @@ def why_nothing(
             there = dict.fromkeys(names[condition.path][-1] for _, names in facts)
         else:
             there = dict.fromkeys(text_of(named(v)) for ok, v in (value_at(d, condition.path) for d, _ in facts) if ok)
-        wanted = " or ".join(text_of(value) for value in condition.values if not isinstance(value, list))
+        wanted = " or ".join(dict.fromkeys(text_of(value) for value in condition.values if not isinstance(value, list)))
         shown = ", ".join(list(there)[:12]) + (", ..." if len(there) > 12 else "")
         return condition.node, f"no run has {path} = {wanted}; there are: {shown}"
     return None, "no run meets all its conditions together"

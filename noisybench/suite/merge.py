@@ -92,7 +92,7 @@ def _merge_component(old: Node | None, new: Node, path: str, slot: Slot) -> Node
         return new.having([_merge_component(old, entry, path, slot) for entry in entries])
     old_name = old.get(slot.name_key) if old is not None else None
     if name is None:
-        name = old_name or (new.having("sgd") if path.endswith(".base") else None)
+        name = old_name or (_default_base(new) if path.endswith(".base") else None)
         if name is None:
             wrong = new.get("kind" if slot.name_key == "name" else "name")
             hint = f" (it is called '{slot.name_key}' here)" if wrong is not None else ""
@@ -119,7 +119,7 @@ def _merge_component(old: Node | None, new: Node, path: str, slot: Slot) -> Node
             wrapped = old.get("base")
             _lost(old.having({k: v for k, v in old.value.items() if k != "base"}), new)
     if inside is None and wrapped is None:
-        inside = named.having("sgd")
+        inside = _default_base(named)
     base = wrapped if inside is None else merge(wrapped, inside, f"{path}.base")
     assert base is not None
     return merged.having({**{k: v for k, v in merged.value.items() if k != "base"}, "base": base})
@@ -136,6 +136,11 @@ def _merge_parameters(old: Node, new: Node, path: str) -> Node:
                 _lost(before, item)
             merged[key] = item
     return old.having(merged)
+
+
+def _default_base(node: Node) -> Node:
+    """What a wrapper wraps when nothing is said; it is nobody's edit."""
+    return Node("sgd", "the default", node.line, node.key)
 
 
 def _wraps(node: Node, slot: Slot) -> bool:

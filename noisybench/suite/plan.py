@@ -47,7 +47,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     for key in ("schema", "suite", "recipe", "smoke"):
         if old[key] != new[key]:
             return f"{key} was {text_of(old[key])}, is {text_of(new[key])}"
-    for key, value in flat(old["report"]).items():
+    for key, value in flat(dict(old["report"])).items():
         now = flat(new["report"]).get(key)
         if value != now:
             return f"report.{key} was {text_of(value)}, is {text_of(now)}"

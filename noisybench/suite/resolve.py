@@ -164,10 +164,7 @@ def _component(node: Node, slot: Slot, outer: tuple[str, ...] = ()) -> dict[str,
     if "path" in component.keys and "id" in component.keys and resolved.get("id") is None and resolved.get("path"):
         resolved["id"] = Path(str(resolved["path"])).stem
     if wraps:
-        base = node.get("base")
-        resolved["base"] = _component(
-            base if base is not None else node.having({"name": node.having("sgd")}), slot, tuple(own)
-        )
+        resolved["base"] = _component(node.value["base"], slot, tuple(own))
     return resolved
 
 

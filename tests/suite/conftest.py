@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import Field
+from suite_cases import EXAMPLE, HEAD
 
 from noisybench import registry
 from noisybench.registry import FILE, Epochs
 from noisybench.suite import Suite, load_suite
 
-from suite_cases import EXAMPLE, HEAD
 
 @pytest.fixture
 def example() -> str:

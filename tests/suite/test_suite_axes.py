@@ -147,7 +147,15 @@ def test_ambiguous_keys_are_told_apart(methods: Callable[..., Suite]) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(8, "8"), (8.0, "8"), (5e-4, "0.0005"), (True, "true"), (None, "null"), ([60, 80], "[60,80]"), ({"a": 1}, "{a:1}")],
+    [
+        (8, "8"),
+        (8.0, "8"),
+        (5e-4, "0.0005"),
+        (True, "true"),
+        (None, "null"),
+        ([60, 80], "[60,80]"),
+        ({"a": 1}, "{a:1}"),
+    ],
 )
 def test_values_are_written_shortly(value: object, text: str) -> None:
     assert text_of(value) == text

@@ -99,7 +99,18 @@ def test_what_is_refused_names_its_line(text: str, line: int, says: str) -> None
         b"a:\n" * 3_000_000,
         b"".join(b"k%d: [*a, *a]\n" % i for i in range(60_000)),
     ],
-    ids=["list", "map", "dashes", "list below the limit", "map below", "dashes below", "block", "word", "keys", "alias"],
+    ids=[
+        "list",
+        "map",
+        "dashes",
+        "list below the limit",
+        "map below",
+        "dashes below",
+        "block",
+        "word",
+        "keys",
+        "alias",
+    ],
 )
 def test_bombs_end_at_once_in_one_line(tmp_path: Path, raw: bytes) -> None:
     path = tmp_path / "bomb.yaml"
