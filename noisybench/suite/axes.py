@@ -142,7 +142,9 @@ def text_of(value: Any) -> str:
         return value
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
-    if isinstance(value, (int, float)):
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
         return f"{value:.12g}"
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{text_of(item)}" for key, item in value.items()) + "}"

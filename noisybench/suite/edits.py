@@ -9,7 +9,7 @@ from noisybench.errors import SuiteError
 from noisybench.registry import did_you_mean
 from noisybench.suite.grammar import ROOT_KEYS, TRAINING_KEYS, slot_at, whole_path
 from noisybench.suite.merge import unfold_method
-from noisybench.suite.reading import Node, compose, plain
+from noisybench.suite.reading import Node, compose, one_line, plain
 
 
 def parse_value(text: str) -> Any:
@@ -21,7 +21,7 @@ def apply_edits(root: Node, sets: Sequence[str]) -> Node:
     """The root with every edit made, in order. An edit replaces what stands at its path."""
     for text in sets:
         path, equals, value = text.partition("=")
-        source = f"--set {text}"
+        source = one_line(f"--set {text}")
         if not equals or not path.strip():
             raise SuiteError("must be PATH=VALUE, e.g. training.epochs=5", file=source)
         path = path.strip()
@@ -49,13 +49,15 @@ def _parts(path: str, root: Node, source: str) -> tuple[str, ...]:
                 )
         wanted = rest.partition(".")[0]
         there = f"; there are: {', '.join(known)}" if known else ""
-        raise SuiteError(f"no method '{wanted}'{did_you_mean(wanted, known)}{there}", file=source)
+        raise SuiteError(f"no method '{one_line(wanted)}'{did_you_mean(wanted, known)}{there}", file=source)
     parts = tuple(path.split("."))
     if parts[0] in TRAINING_KEYS:
         parts = ("training", *parts)
     if parts[0] not in ROOT_KEYS:
         guess = did_you_mean(parts[0], [*ROOT_KEYS, *TRAINING_KEYS])
-        raise SuiteError(f"a suite has no key '{parts[0]}'{guess}; it takes: {', '.join(ROOT_KEYS)}", file=source)
+        raise SuiteError(
+            f"a suite has no key '{one_line(parts[0])}'{guess}; it takes: {', '.join(ROOT_KEYS)}", file=source
+        )
     return parts
 
 

@@ -58,11 +58,11 @@ class Training(pydantic.BaseModel):
     """The ``training`` block without its components; the defaults are the field's usual CIFAR-10 recipe."""
 
     model_config = STRICT
-    epochs: Annotated[int, Field(ge=1)] = 200
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 128
     drop_last: bool = False
     clip: Annotated[float, Field(gt=0)] | None = None
-    warmup: Annotated[Epochs, Field(ge=0)] = 0
+    warmup: Annotated[Epochs, Field(ge=0, le=1_000_000)] = 0
     augment: Annotated[list[Any], BeforeValidator(_augmentations)] = []
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
@@ -76,14 +76,14 @@ class DatasetKeys(pydantic.BaseModel):
     train_subset: Annotated[int, Field(ge=1)] | None = None
     test_subset: Annotated[int, Field(ge=1)] | None = None
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    subset_seed: Annotated[int, Field(ge=0)] = 0
+    subset_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
 class NoiseKeys(pydantic.BaseModel):
     """Keys that every noise takes. ``seed``: null means the run's seed."""
 
     model_config = STRICT
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
 
 
 class Mixup(pydantic.BaseModel):
@@ -105,6 +105,8 @@ class Block:
 
     def fits(self, key: str, value: Any) -> bool:
         """True when ``value`` as it stands is valid for ``key``."""
+        if key not in self.keys:
+            return False
         try:
             self._adapter(key).validate_python(value)
         except pydantic.ValidationError:

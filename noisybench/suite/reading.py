@@ -78,7 +78,12 @@ class Node:
     def error(self, message: str, *, below: str = "") -> SuiteError:
         """A SuiteError at this place; ``below`` names a key under this one."""
         key = f"{self.key}.{below}" if self.key and below else self.key or below
-        return SuiteError(message, file=self.file, line=self.line, key=key or None)
+        return SuiteError(one_line(message), file=self.file, line=self.line, key=one_line(key) or None)
+
+
+def one_line(text: str) -> str:
+    """The text in one line, words longer than 100 characters cut: what is quoted in an error may be anything."""
+    return re.sub(r"\S{100,}", lambda found: found[0][:60] + "...", " ".join(text.split()))
 
 
 def plain(node: Node) -> Any:
@@ -146,7 +151,7 @@ class _Composer:
         return event.start_mark.line + 1 if self.lines else None
 
     def error(self, message: str, event: Any, key: str) -> SuiteError:
-        return SuiteError(message, file=self.file, line=self.at(event), key=key[-120:] or None)
+        return SuiteError(one_line(message), file=self.file, line=self.at(event), key=one_line(key) or None)
 
     def document(self, events: Iterator[Any], key: str) -> Node:
         root = Node(None, self.file, 1 if self.lines else None, key)

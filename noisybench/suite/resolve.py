@@ -89,6 +89,8 @@ def _try_schedule(node: Node, training: Mapping[str, Any]) -> None:
         registry.get("schedule", training["schedule"]["name"]).build(0.0, training["epochs"], **params)
     except ParameterError as error:
         raise (node.get(error.key) or node).error(error.message) from None
+    except ArithmeticError as error:
+        raise node.error(f"cannot be computed with these parameters: {error}") from None
 
 
 def _mixup(node: Node) -> dict[str, Any] | None:

@@ -7,11 +7,12 @@ from typing import Any
 
 from noisybench.errors import InputError, SuiteError
 from noisybench.registry import did_you_mean
+from noisybench.suite.cells import why_nothing
 from noisybench.suite.edits import parse_value
-from noisybench.suite.expand import Expansion, why_nothing
+from noisybench.suite.expand import Expansion
 from noisybench.suite.grammar import whole_path
 from noisybench.suite.overrides import Condition, matches
-from noisybench.suite.reading import Node
+from noisybench.suite.reading import Node, one_line
 
 
 def select(expansion: Expansion, conditions: Sequence[str]) -> set[str]:
@@ -31,9 +32,9 @@ def select(expansion: Expansion, conditions: Sequence[str]) -> set[str]:
                     known = list(dict.fromkeys(name for _, names, _ in cells for name in names["method"]))
                     wanted = str(one.values[0])
                     guess = did_you_mean(wanted, known)
-                    raise InputError(f"--only {text}: no method '{wanted}'{guess}; there are: {', '.join(known)}")
+                    raise _error(text, f"no method '{wanted}'{guess}; there are: {', '.join(known)}")
                 _, why = why_nothing((one,), [(data, names) for data, names, _ in cells], seeds)
-                raise InputError(f"--only {text}: {why}")
+                raise _error(text, why)
     chosen = {
         run_id
         for cell in cells
@@ -41,7 +42,7 @@ def select(expansion: Expansion, conditions: Sequence[str]) -> set[str]:
         if all(_meets(Condition(c.path, _flat(c.values), c.node), cell, seed) for c in parsed)
     }
     if not chosen:
-        raise InputError(f"--only {' --only '.join(conditions)}: no run meets all conditions together")
+        raise _error(" --only ".join(conditions), "no run meets all conditions together")
     specs = expansion.specs
     for run_id in list(chosen):
         teacher = specs[run_id].teacher
@@ -54,7 +55,7 @@ def select(expansion: Expansion, conditions: Sequence[str]) -> set[str]:
 def _parse(text: str) -> Condition:
     key, equals, values = text.partition("=")
     if not equals or not key.strip() or not values.strip():
-        raise InputError(f"--only {text}: must be KEY=VALUE or KEY=VALUE|VALUE, e.g. noise.rate=0.2|0.4")
+        raise _error(text, "must be KEY=VALUE or KEY=VALUE|VALUE, e.g. noise.rate=0.2|0.4")
     path = ".".join(str(part) for part in whole_path(tuple(key.strip().split("."))))
     return Condition(path, tuple(_readings(value.strip(), text) for value in values.split("|")), Node(None))
 
@@ -65,7 +66,7 @@ def _readings(value: str, text: str) -> tuple[Any, ...]:
         return (parse_value(value), value)
     except SuiteError as error:
         if value.startswith(("[", "{")):
-            raise InputError(f"--only {text}: {error.message}") from None
+            raise _error(text, error.message) from None
         return (value,)
 
 
@@ -86,3 +87,7 @@ def _names(cell: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         "model": (settings["model"]["name"], cell["model"]),
         "method": (cell["method"], cell["variant"]),
     }
+
+
+def _error(text: str, message: str) -> InputError:
+    return InputError(one_line(f"--only {text}: {message}"))

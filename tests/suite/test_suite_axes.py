@@ -119,7 +119,13 @@ def test_entries_of_an_axis_are_each_laid_over_the_suite(methods: Callable[..., 
 
 
 def test_choose_holds_where_there_is_something_to_choose(methods: Callable[..., Suite]) -> None:
-    suite = methods("  A: {mixup: {alpha: [1, 2]}, choose: best}\n  B: {choose: best}\n  C: {published: D}\n")
+    suite = methods(
+        "  A: {mixup: {alpha: [1, 2]}, choose: best}\n"
+        "  A1: {mixup: {alpha: [1]}, choose: best}\n"
+        "  B: {choose: best}\n"
+        "  C: {published: D}\n"
+    )
+    assert cell_of(suite, "A1[alpha=1]")["choose"] == "best"
     assert cell_of(suite, "A[alpha=1]")["choose"] == "best"
     assert cell_of(suite, "A[alpha=1]")["method"] == "A"
     assert cell_of(suite, "B")["choose"] is None

@@ -51,6 +51,12 @@ def test_a_spec_has_the_shape_every_part_relies_on(load: Callable[..., Suite]) -
     assert RunSpec.of(json.loads(json.dumps(data)), defaults=DEFAULTS).run_id == spec.run_id
 
 
+def test_a_map_with_numbers_for_keys_survives_json(load: Callable[..., Suite]) -> None:
+    noise = "noise: {kind: asymmetric, rate: 0.4, mapping: {9: 1, 3: 5}}"
+    spec = load(f"name: t\ndataset: digits\nmodel: mlp\n{noise}\nmethods: {{A: {{}}}}\n").expand().runs[0]
+    assert RunSpec.of(json.loads(json.dumps(spec.data)), defaults=DEFAULTS).run_id == spec.run_id
+
+
 def test_what_is_stated_at_its_default_changes_no_id(methods: Callable[..., Suite]) -> None:
     suite = methods(
         "  A: {}\n"

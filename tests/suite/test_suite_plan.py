@@ -59,6 +59,7 @@ def test_the_first_plan_and_the_same_plan_are_taken(load: Callable[..., Suite]) 
         ("dataset: digits", "dataset: {name: digits, train_subset: [null, 500]}"),
         ("model: mlp", "model: [mlp, small_cnn]"),
         ("alpha: [1, 8]", "alpha: [1, 8, 16]"),
+        ("optimizer: {name: sgd, lr: 0.1}", "optimizer: {name: sgd, lr: 0.1}\n  schedule: cosine"),
         ("  SGD: {}", "  GCE: {loss: gce}\n  SGD: {}"),
         ("name: example", "name: example\ndescription: now described"),
         ("epochs: 10", "epochs: 10 # as before\n  batch_size: 128"),

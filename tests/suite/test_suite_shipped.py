@@ -116,6 +116,10 @@ def test_cifar10_tiny_also_runs_from_a_file() -> None:
         ("quickstart.yml", "no such file; did you mean 'quickstart'?"),
         ("nowhere/my.yaml", "nowhere/my.yaml: no such file"),
         (Path("none.yaml"), "none.yaml: no such file"),
+        ("x" * 5000, "cannot be read"),
+        ("a\0b", "no suite"),
+        ("", "is a folder"),
+        ("a\nb", "no suite"),
         (str(Path(__file__).parent), "is a folder, not a suite file"),
     ],
 )
