@@ -52,7 +52,7 @@ class Marker:
 Epochs = Annotated[int, Marker("epochs")]
 """A number of epochs: ``--smoke`` scales it with the run."""
 FILE = Marker("file")
-"""``Annotated[str | None, FILE]``: a path whose content (its SHA-256) belongs to the run's identity, its place does not."""
+"""``Annotated[str | None, FILE]``: a path whose content (its SHA-256) belongs to the run's identity, not its place."""
 PLACE = Marker("place")
 """``Annotated[str, PLACE]``: where something lies or how it is shown; no part of the run's identity."""
 
@@ -72,7 +72,7 @@ class Component:
     @functools.cached_property
     def parameters(self) -> type[pydantic.BaseModel]:
         """The strict pydantic model of the keyword-only parameters (a trailing underscore is dropped: ``as_``)."""
-        function = self.target.__init__ if inspect.isclass(self.target) else self.target  # type: ignore[misc]  # a class's own __init__ is meant
+        function = self.target.__init__ if inspect.isclass(self.target) else self.target
         hints = typing.get_type_hints(function, include_extras=True)
         fields: dict[str, Any] = {}
         for name, parameter in inspect.signature(function).parameters.items():
@@ -108,7 +108,7 @@ class Component:
         return self.parameters.model_fields[self.keys[key]]
 
     def markers(self, key: str) -> set[str]:
-        """Names of the markers on a parameter: ``epochs``, ``file``, ``place`` (looked for at any depth of its type)."""
+        """Names of the markers on a parameter: ``epochs``, ``file``, ``place`` (at any depth of its type)."""
         info = self.field(key)
         found = {m.name for m in info.metadata if isinstance(m, Marker)}
         return found | _markers_in(info.annotation)
@@ -121,7 +121,7 @@ class Component:
             return False
         return True
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019  # components live as long as the process
+    @functools.cache  # noqa: B019  # components live as long as the process
     def _adapter(self, key: str) -> pydantic.TypeAdapter[Any]:
         info = self.field(key)
         annotation: Any = info.annotation
@@ -288,7 +288,9 @@ def validate_model(schema: type[pydantic.BaseModel], values: Mapping[str, Any], 
     for key in values:
         if key not in allowed:
             takes = f"it takes: {', '.join(allowed)}" if allowed else "it takes no parameters"
-            raise ParameterError(f"{owner} has no parameter '{key}'{did_you_mean(str(key), allowed)}; {takes}", key=str(key))
+            raise ParameterError(
+                f"{owner} has no parameter '{key}'{did_you_mean(str(key), allowed)}; {takes}", key=str(key)
+            )
     try:
         checked = schema.model_validate(dict(values))
     except pydantic.ValidationError as error:
@@ -311,5 +313,9 @@ def _say(error: Any) -> str:
 
 def shown(value: Any) -> str:
     """A value as a user would recognise it, at most 60 characters."""
-    text = {True: "true", False: "false", None: "null"}.get(value, repr(value)) if isinstance(value, (bool, type(None))) else repr(value)
+    text = (
+        {True: "true", False: "false", None: "null"}.get(value, repr(value))
+        if isinstance(value, (bool, type(None)))
+        else repr(value)
+    )
     return text if len(text) <= 60 else text[:57] + "..."

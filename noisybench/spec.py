@@ -56,7 +56,7 @@ def component_mappings(data: Mapping[str, Any]) -> Iterator[tuple[Slot, Mapping[
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces, in which ``1`` and ``1.0`` are the same and non-finite numbers are strings."""
+    """JSON with sorted keys and no spaces; ``1`` and ``1.0`` are the same, non-finite numbers are strings."""
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -66,7 +66,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float):
-        return number(int(value)) if math.isfinite(value) and value == int(value) and abs(value) < 2**53 else number(value)
+        return (
+            number(int(value)) if math.isfinite(value) and value == int(value) and abs(value) < 2**53 else number(value)
+        )
     return value
 
 
@@ -154,7 +156,9 @@ def _same(a: Any, b: Any) -> bool:
 def slug(data: Mapping[str, Any]) -> str:
     """A readable start for the run id: data set, noise and rate, model, method parts, seed."""
     rate = at(data, "noise.rate")
-    optimizer, algorithm, loss = (at(data, p) for p in ("training.optimizer.name", "method.algorithm.name", "method.loss.name"))
+    optimizer, algorithm, loss = (
+        at(data, p) for p in ("training.optimizer.name", "method.algorithm.name", "method.loss.name")
+    )
     parts = [at(data, "dataset.id") or at(data, "dataset.name"), at(data, "noise.kind")]
     parts += [f"{100 * float(rate):g}"] if rate is not None else []
     parts += [at(data, "model.name")]

@@ -99,7 +99,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
     """Write an npz that carries its content's SHA-256 under ``sha256``; returns that hash."""
     content = arrays_sha256(arrays)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays, sha256=np.array(content))
+    np.savez_compressed(buffer, **{**arrays, "sha256": np.array(content)})  # type: ignore[arg-type]  # numpy types one key as a bool
     write_atomic(path, buffer.getvalue())
     return content
 
@@ -205,7 +205,7 @@ class Store:
         return record
 
     def records(self) -> Iterator[tuple[str, dict[str, Any] | None, str | None]]:
-        """``(run id, record, problem)`` of every run folder, in order of name; a damaged record is None with a reason."""
+        """``(run id, record, problem)`` of every run folder, by name; a damaged record is None with a reason."""
         if not self.root.is_dir():
             return
         for folder in sorted(self.root.iterdir()):

@@ -22,8 +22,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Edit the suite first; repeatable.")]
-Plugins = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE.py", help="Register a file's components.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Edit the suite first; repeatable.")
+]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE.py", help="Register a file's components.")
+]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Where data lies. Default: $NOISYBENCH_DATA, else a user cache.")
 ]
@@ -37,14 +41,18 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options of noisybench itself."""
 
 
 @app.command()
 def run(
-    suite: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped suite (see: noisybench list suites).")],
+    suite: Annotated[
+        str, typer.Argument(help="A YAML file, or the name of a shipped suite (see: noisybench list suites).")
+    ],
     runs: Annotated[Path, typer.Option("--runs", help="Folder for results.")] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="Store under this suite name instead.")] = None,
     sets: Sets = None,
@@ -52,7 +60,9 @@ def run(
         list[str] | None, typer.Option("--only", metavar="KEY=A|B", help="Train these runs only; repeatable.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained; write nothing.")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Shrink to a tiny subset and 3 epochs, to see that it works.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Shrink to a tiny subset and 3 epochs, to see that it works.")
+    ] = False,
     workers: Annotated[str, typer.Option(help="Processes; 0 trains in this one; auto: one a core or GPU.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads a run may use.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -93,7 +103,9 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="RUNS", help="A suite's folder, for example runs/quickstart.")],
     accuracy: Annotated[str | None, typer.Option(help="Selection rule: last, last10, validation or best.")] = None,
     compare: Annotated[list[str] | None, typer.Option(help="A source of published scores; repeatable.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write report.md, .csv, .json. Default: the folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write report.md, .csv, .json. Default: the folder.")
+    ] = None,
 ) -> None:
     """Compare the records of a suite; write Markdown, CSV and JSON; print the main table."""
     from noisybench.cli.inspect import print_report
@@ -122,7 +134,9 @@ def inject(
 
 @app.command("list")
 def list_(
-    family: Annotated[str | None, typer.Argument(help="suites, literature, or a family: loss, noise, model, ...")] = None,
+    family: Annotated[
+        str | None, typer.Argument(help="suites, literature, or a family: loss, noise, model, ...")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """List suites, components and published sources."""

@@ -56,9 +56,7 @@ def inject_labels(
     if out.is_dir() or not out.resolve().parent.is_dir():
         raise InputError(f"--out {out}: not a file in an existing folder")
     data = prepare(block, DataFolder(data_dir or default_data_dir(), Path.cwd()))
-    noisy = inject(
-        data.train_labels, kind, num_classes=data.num_classes, seed=seed, images=data.train_images, **params
-    )
+    noisy = inject(data.train_labels, kind, num_classes=data.num_classes, seed=seed, images=data.train_images, **params)
     noisy.save(out)
     wrong = int(noisy.flipped.sum())
     console.print(f"{data.name}: {wrong:,} of {len(noisy.labels):,} labels are wrong ({noisy.realised_rate:.2%}).")
@@ -94,6 +92,14 @@ def _load(plugins: Sequence[Path]) -> None:
 # -- list -------------------------------------------------------------------------------------------------------------
 
 
+PLURALS = {
+    **{f"{f}s": f for f in registry.FAMILIES if f != "loss"},
+    "losses": "loss",
+    "noises": "noise",
+    "suite": "suites",
+}
+
+
 def print_list(family: str | None, plugins: Sequence[Path]) -> None:
     """One line a thing: name, citation, first line of its docstring."""
     from noisybench import literature
@@ -103,9 +109,11 @@ def print_list(family: str | None, plugins: Sequence[Path]) -> None:
     wanted = [family] if family else ["suites", *registry.FAMILIES, "literature"]
     known = ["suites", "literature", *registry.FAMILIES]
     for name in wanted:
-        singular = {**{f"{f}s": f for f in registry.FAMILIES}, "losses": "loss", "suite": "suites"}.get(name, name)
+        singular = PLURALS.get(name, name)
         if singular not in known:
-            raise UnknownName(f"nothing is called '{name}'{registry.did_you_mean(name, known)}; there are: {', '.join(known)}")
+            raise UnknownName(
+                f"nothing is called '{name}'{registry.did_you_mean(name, known)}; there are: {', '.join(known)}"
+            )
         if singular == "suites":
             rows = [[suite.name, "", suite.description] for suite in shipped_suites()]
         elif singular == "literature":
@@ -161,7 +169,9 @@ def _show_component(component: registry.Component) -> None:
         default = "required" if info.is_required() else registry.shown(info.default)
         rows.append([key, describe_type(info), default])
     if rows:
-        console.print(tabulate(rows, headers=["parameter", "takes", "default"], tablefmt="simple", disable_numparse=True))
+        console.print(
+            tabulate(rows, headers=["parameter", "takes", "default"], tablefmt="simple", disable_numparse=True)
+        )
     else:
         console.print("It takes no parameters.")
     if component.cite:
@@ -202,8 +212,13 @@ def _show_source(source: Any) -> None:
     console.print(f"{source.name}: {source.title}\n")
     for note in source.notes:
         console.print(textwrap.fill(f"- {note}", 100, subsequent_indent="  "))
-    rows = [[s.method, s.dataset, s.arch or "", s.noise, s.rate, s.flip or "", s.epoch or "not stated", s.acc] for s in source.scores]
-    console.print("\n" + tabulate(rows, headers=["method", "data", "network", "noise", "rate", "flip", "epoch", "accuracy"]))
+    rows = [
+        [s.method, s.dataset, s.arch or "", s.noise, s.rate, s.flip or "", s.epoch or "not stated", s.acc]
+        for s in source.scores
+    ]
+    console.print(
+        "\n" + tabulate(rows, headers=["method", "data", "network", "noise", "rate", "flip", "epoch", "accuracy"])
+    )
 
 
 # -- validate ---------------------------------------------------------------------------------------------------------
@@ -218,5 +233,3 @@ def print_validation(suite: str, sets: Sequence[str], plugins: Sequence[Path]) -
     expansion = loaded.expand()
     cells = len(expansion.cells)
     console.print(f"{loaded.name}: valid; {cells} cells, {len(expansion.runs)} runs.")
-
-

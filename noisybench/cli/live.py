@@ -97,7 +97,7 @@ class Progress:
         ended = sum(self.counts.values()) + share
         if ended < 0.5:
             return None
-        return self.elapsed / ended * max(0.0, self.total - self.settled - ended)
+        return float(self.elapsed / ended * max(0.0, self.total - self.settled - ended))
 
     def _summary(self) -> str:
         parts = [f"{self.done}/{self.total} runs done"]
@@ -117,6 +117,10 @@ class Progress:
         for run_id, event in sorted(self.running.items()):
             cells = ["starting", "", ""]
             if event:
-                cells = [f"{event['epoch']}/{event['epochs']}", f"{event['test_accuracy']:.1f} %", f"{event['train_loss']:.3f}"]
+                cells = [
+                    f"{event['epoch']}/{event['epochs']}",
+                    f"{event['test_accuracy']:.1f} %",
+                    f"{event['train_loss']:.3f}",
+                ]
             table.add_row(Text(self.names.get(run_id, run_id)), *cells)
         return Group(table, Text(self._summary(), style="bold"))

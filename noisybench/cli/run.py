@@ -165,9 +165,12 @@ def _print_dry_run(
         record = standing.settled.get(spec.run_id)
         state = record["result"]["status"] if record else "blocked" if spec.run_id in standing.blocked else "to do"
         after = f"  (after {names.get(spec.teacher, spec.teacher)})" if spec.teacher else ""
-        console.print(f"{state:9} {names[spec.run_id]}{after}  [{at(spec.data, 'training.epochs')} epochs]", markup=False)
+        console.print(
+            f"{state:9} {names[spec.run_id]}{after}  [{at(spec.data, 'training.epochs')} epochs]", markup=False
+        )
     console.print(f"{len(runs)} runs, {len(standing.settled)} settled, {len(standing.todo)} to do.")
     if standing.todo:
         time, basis = hours(standing.todo, folder, store, device)
-        console.print(f"Disk: about {disk_bytes(standing.todo, folder) / 2**20:,.0f} MB. Time: about {time:.1f} hours of one worker ({basis}).")
+        disk = disk_bytes(standing.todo, folder) / 2**20
+        console.print(f"Disk: about {disk:,.0f} MB. Time: about {time:.1f} hours of one worker ({basis}).")
     console.print("Nothing was trained or written.")

@@ -119,11 +119,8 @@ def multiply_adds(model: Mapping[str, Any], size: Sizes) -> int:
 
     def count(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         nonlocal total
-        if isinstance(module, nn.Conv2d):
-            per_output = module.weight[0].numel()
-        else:
-            per_output = module.weight.shape[1]  # type: ignore[union-attr]  # only Conv2d and Linear are hooked
-        total += output.numel() * per_output
+        weight = next(module.parameters(recurse=False))  # [out, ...] of a Conv2d or Linear
+        total += output.numel() * (weight.numel() // weight.shape[0])
 
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):

@@ -133,7 +133,12 @@ def run_in_workers(
 
 
 def _assign(
-    hands: list[_Hand], queue: Queue, hire: Callable[[], _Hand], workers: int, observe: Callable[[Event], None], stop: Stop
+    hands: list[_Hand],
+    queue: Queue,
+    hire: Callable[[], _Hand],
+    workers: int,
+    observe: Callable[[Event], None],
+    stop: Stop,
 ) -> None:
     while not stop.requested:
         idle = next((hand for hand in hands if hand.spec is None), None)
@@ -218,7 +223,9 @@ def _bury(
     code = hand.process.exitcode
     how = f"killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
     if deaths[spec.run_id] < DEATHS:
-        observe({"type": "log", "run_id": spec.run_id, "text": f"its worker was {how}; it goes on from its last checkpoint"})
+        observe(
+            {"type": "log", "run_id": spec.run_id, "text": f"its worker was {how}; it goes on from its last checkpoint"}
+        )
         queue.waiting.insert(0, spec)
         return
     with session.store.lock(spec.run_id):

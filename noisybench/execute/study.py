@@ -14,7 +14,6 @@ from noisybench.spec import RunSpec, canonical_json
 from noisybench.store import Store, set_aside
 from noisybench.train.setup import load_subset
 
-
 DAMAGED = "its predictions are damaged"
 
 
@@ -185,9 +184,9 @@ def run_study(
         todo = [] if broken or stop.requested else again.todo
         for spec in todo:
             standing.settled.pop(spec.run_id)
-    failed = {i: str(r["provenance"].get("error")) for i, r in standing.settled.items() if r["result"]["status"] == "failed"}
+    failed = {
+        i: str(r["provenance"].get("error")) for i, r in standing.settled.items() if r["result"]["status"] == "failed"
+    }
     counts = {name: sum(s == name for s in statuses.values()) for name in ("finished", "diverged", "failed")}
     counts["blocked"] = len([i for i in reasons if statuses.get(i) != "failed"])
     return Outcome(counts, failed | reasons, stop.requested, broken)
-
-

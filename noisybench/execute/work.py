@@ -105,7 +105,8 @@ def _log(store: Store, event: Event, observe: Callable[[Event], None]) -> None:
     home = store.folder(event["run_id"])
     if home.is_dir():
         if event["type"] == "epoch":
-            text = f"epoch {event['epoch']}/{event['epochs']} loss {event['train_loss']:.4f} test {event['test_accuracy']:.2f}"
+            text = f"epoch {event['epoch']}/{event['epochs']} loss {event['train_loss']:.4f}"
+            text += f" test {event['test_accuracy']:.2f}"
         else:
             text = event["text"]
         with (home / "run.log").open("a") as file:

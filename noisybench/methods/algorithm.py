@@ -38,6 +38,9 @@ class Algorithm:
     """The step has static shapes and no draws of torch's own, so it may be captured as a CUDA graph."""
     state: tuple[str, ...] = ()
 
+    model: nn.Module
+    """The network ``predict`` uses unless it is overridden."""
+
     def __init__(self, task: Task) -> None:
         self.task = task
 
@@ -65,7 +68,7 @@ class Algorithm:
         return total / images
 
     def step(self, batch: Batch) -> Tensor:
-        """One update from ``index [B], images [B, C, H, W], labels [B]``; the detached mean loss, left on the device."""
+        """One update from ``index [B], images [B, C, H, W], labels [B]``; its mean loss, detached, on the device."""
         raise TypeError(f"{type(self).__name__} defines neither step nor train_epoch")
 
     def finish(self) -> None:
@@ -73,8 +76,7 @@ class Algorithm:
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits ``[B, K]`` of normalised images; default: of ``self.model``. Networks are in eval mode."""
-        model: nn.Module = self.model  # type: ignore[assignment]  # subclasses set it, or override predict
-        return self.task.forward(model, images)
+        return self.task.forward(self.model, images)
 
     # -- saving -----------------------------------------------------------------------------------------------------
 

@@ -47,5 +47,5 @@ class EmpiricalRiskMinimisation(Algorithm):
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
             return loss.detach()
 
-        loss: Tensor = self.optimizer.step(closure)  # type: ignore[assignment]  # torch says float; closures return tensors
+        loss: Tensor = self.optimizer.step(closure)  # type: ignore[arg-type,assignment]  # torch says float for both
         return loss.detach()

@@ -37,5 +37,5 @@ def draw_epoch(alpha: float, sizes: Sequence[int], seed: int, epoch: int, device
     generator = torch_generator(seed, "mixup", epoch)
     partners = torch.cat([torch.randperm(size, generator=generator) for size in sizes])
     weights, partners = weights.to(device), partners.to(device)
-    for weight, partner in zip(weights, partners.split(list(sizes)), strict=True):
+    for weight, partner in zip(weights, torch.split(partners, list(sizes)), strict=True):
         yield Mix(weight, partner)

@@ -33,7 +33,7 @@ class Numerics:
 
 @dataclass(frozen=True)
 class Oracle:
-    """What authors take from the clean labels. Handed out under ``oracle: true`` only, and footnoted in every report."""
+    """What authors take from the clean labels. Handed out under ``oracle: true`` only, and footnoted in reports."""
 
     noise_rate: float
     clean_labels: Tensor

@@ -32,7 +32,12 @@ def choose_device(wanted: str) -> str:
 
 
 def choose_numerics(
-    training: dict[str, object], model: dict[str, object], shape: tuple[int, int, int], classes: int, device: str, threads: int
+    training: dict[str, object],
+    model: dict[str, object],
+    shape: tuple[int, int, int],
+    classes: int,
+    device: str,
+    threads: int,
 ) -> Numerics:
     """The numerics of a run from its training and model blocks.
 

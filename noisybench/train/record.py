@@ -11,7 +11,6 @@ import platform
 import socket
 import subprocess
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,9 +142,10 @@ def _final_diagnostics(run: Run) -> dict[str, Any]:
 def _final(run: Run, final: dict[str, Any] | None) -> dict[str, Any]:
     row = run.progress.rows[-1]
     shares = final["shares"] if final else {}
-    pick = lambda key: shares.get(key, row.get(key))  # noqa: E731
     out = {"train_loss": row["train_loss"], "test_loss": row["test_loss"], "test_accuracy": row["test_accuracy"]}
-    out |= {key: pick(key) for key in ("noisy_accuracy", "clean_accuracy", "memorised", "corrected")}
+    out |= {
+        key: shares.get(key, row.get(key)) for key in ("noisy_accuracy", "clean_accuracy", "memorised", "corrected")
+    }
     if out["memorised"] is not None and math.isnan(out["memorised"]):
         out["memorised"] = out["corrected"] = None  # nothing was flipped
     if final and run.task.num_classes <= LARGE_MATRIX:
@@ -273,5 +273,3 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return run.stdout.strip()
-
-

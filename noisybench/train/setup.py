@@ -94,7 +94,9 @@ def _teacher(spec: Mapping[str, Any], store: Store, size: int) -> Teacher | None
 def make_task(spec: Mapping[str, Any], materials: Materials, numerics: Numerics, check_stop: Any) -> Task:
     """Move everything an algorithm may see to the device."""
     dataset, device = materials.dataset, torch.device(numerics.device)
-    as_tensor = lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device)  # noqa: E731
+
+    def as_tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
     def oracle() -> Oracle:
         return Oracle(float(materials.noise.realised_rate), as_tensor(dataset.train_labels))
@@ -117,6 +119,8 @@ def make_task(spec: Mapping[str, Any], materials: Materials, numerics: Numerics,
 def make_truth(materials: Materials, device: torch.device) -> tuple[Truth, tuple[Tensor, Tensor]]:
     """Injected and clean labels, and the test set, on the device; the trainer's own."""
     dataset = materials.dataset
-    truth = Truth(torch.from_numpy(materials.noise.labels).to(device), torch.from_numpy(dataset.train_labels).to(device))
+    truth = Truth(
+        torch.from_numpy(materials.noise.labels).to(device), torch.from_numpy(dataset.train_labels).to(device)
+    )
     test = torch.from_numpy(dataset.test_images).to(device), torch.from_numpy(dataset.test_labels).to(device)
     return truth, test

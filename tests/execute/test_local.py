@@ -9,11 +9,12 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from small_runs import small_spec
 
-from noisybench.execute.local import Queue, Stop, count_workers, run_here, run_in_workers
+from noisybench.execute.local import Queue, Stop, count_workers, run_here
 from noisybench.execute.study import Outcome, run_study, take_stock
 from noisybench.execute.work import Session
 from noisybench.spec import RunSpec
@@ -78,7 +79,7 @@ def test_a_run_that_raises_costs_itself_and_its_students(session):
     bad = small_spec({"model.width": 10**12})  # more memory than there is
     student = small_spec({"model.width": 10**12, "method.relabel": bad.run_id})
     good = small_spec()
-    outcome, events, _ = train_all(session, [bad, student, good])
+    outcome, _, _ = train_all(session, [bad, student, good])
     assert outcome.exit_code == 1
     assert outcome.counts == {"finished": 1, "diverged": 0, "failed": 1, "blocked": 1}
     record = session.store.read_record(bad.run_id)
@@ -157,7 +158,7 @@ def test_a_killed_worker_is_replaced(session):
         if event["type"] == "epoch" and event["epoch"] == 3 and not killed:
             children = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, text=True).stdout.split()
             for child in children:
-                if b"spawn_main" in open(f"/proc/{child}/cmdline", "rb").read():
+                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                     os.kill(int(child), signal.SIGKILL)
                     killed.append(child)
 

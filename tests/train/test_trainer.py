@@ -88,7 +88,9 @@ def interrupted_after(spec, store, folder, epochs, **options):
     """Train until ``epochs`` epochs are done, be asked to stop, and leave a checkpoint."""
     seen = []
     with pytest.raises(Interrupted):
-        train(spec, store, folder, observe=seen.append, stop_after=lambda: math.inf if len(rows(seen)) >= epochs else None)
+        train(
+            spec, store, folder, observe=seen.append, stop_after=lambda: math.inf if len(rows(seen)) >= epochs else None
+        )
     assert len(rows(seen)) == epochs
 
 
@@ -151,7 +153,7 @@ def test_the_record_agrees_with_its_files(store, folder):
     assert 100 * np.trace(confusion) / 100 == pytest.approx(chosen["last"])
     assert result["data"]["train_size"] + result["data"]["holdout_size"] == 300
     assert result["gradient_evaluations"] == 12 * result["data"]["train_size"]
-    assert set(p.name for p in home.iterdir()) == {
+    assert {p.name for p in home.iterdir()} == {
         "spec.json",
         "epochs.jsonl",
         "predictions.npz",

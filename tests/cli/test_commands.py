@@ -1,0 +1,332 @@
+"""The commands as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from noisybench import registry
+from noisybench.cli.app import main
+
+SUITE = """
+name: tiny
+version: 1
+dataset: {name: digits, train_subset: 200, test_subset: 100}
+noise: {kind: symmetric, rate: [0.2, 0.4]}
+model: {name: mlp, width: 16}
+training: {epochs: 2, batch_size: 50}
+seeds: 2
+methods:
+  SGD: {}
+  SAM: {optimizer: {name: sam, rho: 0.1}}
+  Student: {relabel: SAM}
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working folder with a suite in it and no data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NOISYBENCH_DATA", str(tmp_path / "data"))
+    Path("tiny.yaml").write_text(SUITE)
+    return tmp_path
+
+
+def noisybench(*arguments: str, capsys) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command run in this process."""
+    before = sys.argv
+    sys.argv = ["noisybench", *arguments]
+    try:
+        main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        sys.argv = before
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def nb(capsys):
+    return lambda *arguments: noisybench(*arguments, capsys=capsys)
+
+
+def result_hashes(folder: Path) -> dict[str, str]:
+    return {p.parent.name: json.loads(p.read_text())["result_sha256"] for p in folder.glob("*/record.json")}
+
+
+def test_run_trains_reports_and_skips_what_is_settled(here, nb):
+    code, out, err = nb("run", "tiny.yaml", "--workers", "0")
+    assert (code, err) == (0, "")
+    assert "12 runs" in out
+    assert "12 finished" in out
+    assert "SAM" in out
+    for name in ("report.md", "report.csv", "report.json", "plan.json"):
+        assert (here / "runs/tiny" / name).exists()
+    before = result_hashes(here / "runs/tiny")
+    assert len(before) == 12
+    code, out, _ = nb("run", "tiny.yaml", "--workers", "0")
+    assert code == 0
+    assert "12 already settled" in out
+    assert "; training" not in out
+    assert result_hashes(here / "runs/tiny") == before
+
+
+def test_methods_of_a_cell_share_their_labels(here, nb):
+    nb("run", "tiny.yaml", "--workers", "0")
+    cells: dict[tuple[float, int], set[str]] = {}
+    for path in (here / "runs/tiny").glob("*/record.json"):
+        result = json.loads(path.read_text())["result"]
+        key = (result["spec"]["noise"]["rate"], result["spec"]["seed"])
+        cells.setdefault(key, set()).add(result["noise"]["sha256"])
+    assert len(cells) == 4
+    assert all(len(hashes) == 1 for hashes in cells.values())
+    assert len(set.union(*cells.values())) == 4
+
+
+def test_only_trains_a_selection_with_its_teachers_and_the_report_says_so(here, nb):
+    code, out, _ = nb("run", "tiny.yaml", "--workers", "0", "--only", "method=Student", "--only", "noise.rate=0.4")
+    assert code == 0
+    assert len(result_hashes(here / "runs/tiny")) == 4  # two students and their two teachers
+    assert "8 missing" in out
+    nb("run", "tiny.yaml", "--workers", "0", "--only", "method=SGD", "--only", "noise.rate=0.2", "--only", "seed=0")
+    _, out, _ = nb("report", "runs/tiny")
+    assert "1 of 2" in out
+    code, _, err = nb("run", "tiny.yaml", "--only", "method=Nothing")
+    assert code == 2
+    assert "Nothing" in err
+
+
+def test_a_dry_run_writes_nothing(here, nb):
+    code, out, _ = nb("run", "tiny.yaml", "--dry-run")
+    assert code == 0
+    assert "12 to do" in out
+    assert "Disk: about" in out
+    assert not (here / "runs").exists()
+
+
+def test_more_seeds_are_added_and_other_changes_refused(here, nb):
+    assert nb("run", "tiny.yaml", "--workers", "0", "--set", "seeds=1")[0] == 0
+    assert nb("run", "tiny.yaml", "--workers", "0")[0] == 0
+    assert len(result_hashes(here / "runs/tiny")) == 12
+    code, _, err = nb("run", "tiny.yaml", "--set", "training.epochs=3")
+    assert code == 2
+    assert "--name" in err
+    assert "version" in err
+    assert nb("run", "tiny.yaml", "--workers", "0", "--set", "training.epochs=1", "--name", "other")[0] == 0
+    assert len(result_hashes(here / "runs/other")) == 12
+
+
+BROKEN = {
+    "unknown key": (SUITE + "metods: {}\n", "methods"),
+    "misspelt loss": (SUITE.replace("SGD: {}", "SGD: {loss: gcee}"), "did you mean 'gce'"),
+    "misspelt parameter": (SUITE.replace("rho: 0.1", "roh: 0.1"), "rho"),
+    "rate": (SUITE.replace("[0.2, 0.4]", "1.2"), "less than or equal to 1"),
+    "duplicate": (SUITE + "seeds: 3\n", "seeds"),
+    "word": (SUITE.replace("epochs: 2", "epochs: ten"), "integer"),
+    "list": (SUITE.replace("epochs: 2", "epochs: [1, 2]"), "epochs"),
+    "cycle": (SUITE.replace("SAM: {optimizer", "SAM: {relabel: Student, optimizer"), "relabel"),
+    "empty": ("", "empty"),
+    "override": (SUITE + "overrides: [{when: {method: Nothing}, set: {epochs: 1}}]\n", "Nothing"),
+    "size": ("a: " + "[" * 10_000_000, "1,000,000 bytes"),
+    "nesting": ("a: " + "[" * 900_000, "nest"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_suite_is_one_line_and_nothing_is_written(here, nb, name):
+    text, words = BROKEN[name]
+    Path("broken.yaml").write_text(text)
+    for command in (["run", "broken.yaml"], ["validate", "broken.yaml"], ["run", "broken.yaml", "--dry-run"]):
+        code, out, err = nb(*command)
+        assert code == 2
+        assert out == ""
+        assert len(err.splitlines()) == 1
+        assert "broken.yaml" in err
+        assert words in err
+        assert len(err) < 600
+        if name != "empty":
+            assert ":" in err.split("broken.yaml", 1)[1]
+            assert err.split("broken.yaml:", 1)[1][0].isdigit(), err
+    assert not (here / "runs").exists()
+
+
+def test_a_binary_file_is_one_line(here, nb):
+    Path("broken.yaml").write_bytes(bytes(range(256)) * 100)
+    code, _, err = nb("validate", "broken.yaml")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "quickstar"], "quickstart"),
+        (["run", "tiny.yaml", "--workers", "many"], "--workers"),
+        (["run", "tiny.yaml", "--keep-weights", "some"], "--keep-weights"),
+        (["run", "tiny.yaml", "--device", "gpu"], "--device"),
+        (["run", "tiny.yaml", "--plugin", "absent.py"], "absent.py"),
+        (["run", "tiny.yaml", "--set", "training.epoch=3"], "epochs"),
+        (["run", "tiny.yaml", "--set", "dataset=cifar10"], "cifar-10-python.tar.gz"),
+        (["run", "tiny.yaml", "--set", "dataset={name: npz, path: no.npz}"], "no.npz"),
+        (["report", "nowhere"], "nowhere"),
+        (["show", "gcee"], "gce"),
+        (["list", "losss"], "loss"),
+        (["inject", "--dataset", "digits", "--kind", "symetric", "--rate", "0.4", "--out", "x.npz"], "symmetric"),
+        (["inject", "--dataset", "digits", "--kind", "symmetric", "--rate", "1.4", "--out", "x.npz"], "rate"),
+        (["inject", "--dataset", "digits", "--kind", "symmetric", "--rate", "0.4", "--out", "no/x.npz"], "no/x.npz"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_remedy(here, nb, monkeypatch, arguments, words):
+    import urllib.request
+
+    def offline(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    code, _, err = nb(*arguments)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert words in err
+    assert not (here / "runs").exists()
+
+
+def test_smoke_shrinks_and_uses_synthetic_images_where_there_is_no_data(here, nb):
+    Path("big.yaml").write_text(SUITE.replace("digits, train_subset: 200, test_subset: 100", "cifar10"))
+    code, out, err = nb("run", "big.yaml", "--smoke", "--workers", "0")
+    assert (code, err) == (0, "")
+    assert "synthetic" in out
+    assert (here / "runs/tiny-smoke/plan.json").exists()
+    assert len(result_hashes(here / "runs/tiny-smoke")) == 6  # one seed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", ["quickstart", "cifar10-tiny", "robust-losses", "sam-table4"])
+def test_every_shipped_suite_smokes(here, nb, suite):
+    code, _, err = nb("run", suite, "--smoke")
+    assert (code, err) == (0, "")
+
+
+def test_inject_writes_labels_that_can_be_checked(here, nb):
+    code, out, _ = nb("inject", "--dataset", "digits", "--kind", "symmetric", "--rate", "0.4", "--out", "labels.npz")
+    assert code == 0
+    with np.load("labels.npz", allow_pickle=False) as file:
+        flipped = file["flipped"]
+        assert abs(flipped.mean() - 0.4) < 1e-3
+    assert f"{flipped.sum():,} of {len(flipped):,} labels are wrong" in out
+
+
+NEW_LOSS = '''
+"""A newcomer's loss."""
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from noisybench.registry import loss
+
+
+@loss("halved")
+def halved(logits: Tensor, labels: Tensor, *, factor: float = 0.5) -> Tensor:
+    """Cross entropy times a factor."""
+    return factor * cross_entropy(logits, labels, reduction="none")
+'''
+
+
+def test_a_plugin_is_known_to_every_command_and_changes_the_identity(here, nb):
+    Path("mine.py").write_text(NEW_LOSS)
+    suite = SUITE.replace("SGD: {}", "SGD: {loss: {name: halved, factor: 0.25}}")
+    Path("tiny.yaml").write_text(suite)
+    try:
+        assert nb("validate", "tiny.yaml")[0] == 2
+        assert nb("validate", "tiny.yaml", "--plugin", "mine.py")[0] == 0
+        assert "Cross entropy times a factor" in nb("show", "halved", "--plugin", "mine.py")[1]
+        assert "halved" in nb("list", "loss", "--plugin", "mine.py")[1]
+        only = ["--only", "method=SGD", "--only", "seed=0", "--workers", "1"]
+        assert nb("run", "tiny.yaml", "--plugin", "mine.py", *only)[0] == 0
+        before = set(result_hashes(here / "runs/tiny"))
+        Path("mine.py").write_text(NEW_LOSS + "# edited\n")
+        registry._components.pop(("loss", "halved"))
+        code, _, err = nb("run", "tiny.yaml", "--plugin", "mine.py", *only)
+        assert code == 2
+        assert "--name" in err
+        assert set(result_hashes(here / "runs/tiny")) == before
+    finally:
+        registry._components.pop(("loss", "halved"), None)
+
+
+@pytest.mark.parametrize("family", sorted(registry.FAMILIES))
+def test_show_prints_every_component(here, nb, family):
+    for name in registry.names(family):
+        code, out, err = nb("show", f"{family}:{name}")
+        assert (code, err) == (0, ""), name
+        assert registry.get(family, name).summary[:30] in out
+
+
+def test_list_show_and_validate_print_suites(here, nb):
+    code, out, _ = nb("list")
+    assert code == 0
+    for word in ("quickstart", "sam-table4", "foret2021_table4", "resnet32_wide", "gce"):
+        assert word in out
+    code, out, _ = nb("validate", "quickstart")
+    assert (code, "72 runs" in out) == (0, True)
+    code, out, _ = nb("show", "tiny.yaml")
+    assert (code, "relabel" in out) == (0, True)
+    assert nb("show", "foret2021_table4")[0] == 0
+
+
+SLOW = SUITE.replace("epochs: 2", "epochs: 400").replace("width: 16", "width: 512")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_study_is_resumable(here, nb, number):
+    Path("slow.yaml").write_text(SLOW)
+    command = [sys.executable, "-m", "noisybench", "run", "slow.yaml", "--only", "method=SGD", "--workers", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 60
+    while not list(here.glob("runs/tiny/*/epochs.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Go on with the same command" in out
+    assert not result_hashes(here / "runs/tiny")
+    assert list(here.glob("runs/tiny/*/checkpoint.pt"))
+    code, out, _ = nb("run", "slow.yaml", "--only", "method=SGD", "--only", "seed=0", "--only", "noise.rate=0.2")
+    assert code == 0
+    assert "resumed after epoch" in out
+
+
+def test_a_full_disk_is_one_line_and_a_rerun_goes_on(here, nb, monkeypatch):
+    import noisybench.store as store
+
+    real, calls = os.fsync, [0]
+
+    def full(handle):
+        calls[0] += 1
+        if calls[0] > 6:
+            raise OSError(28, "No space left on device")
+        return real(handle)
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    code, _, err = nb("run", "tiny.yaml", "--workers", "0")
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert "No space left on device" in err
+    monkeypatch.undo()
+    assert not list(here.rglob("*.tmp"))
+    assert nb("run", str(here / "tiny.yaml"), "--runs", str(here / "runs"), "--workers", "0")[0] == 0
+
+
+def test_usage_errors_exit_with_2(here, nb):
+    assert nb("run")[0] == 2
+    assert nb("fly")[0] == 2
+    assert nb("--help")[0] == 0
