@@ -41,12 +41,8 @@ def _parts(path: str, root: Node, source: str) -> tuple[str, ...]:
             if rest == name:
                 return ("methods", name)
             if rest.startswith(name + "."):
-                inner = tuple(rest[len(name) + 1 :].split("."))
-                return (
-                    "methods",
-                    name,
-                    *(str(part) for part in (inner if inner[0] in ("choose", "published") else whole_path(inner))),
-                )
+                inner = whole_path(tuple(rest[len(name) + 1 :].split(".")))
+                return ("methods", name, *(str(part) for part in inner))
         wanted = rest.partition(".")[0]
         there = f"; there are: {', '.join(known)}" if known else ""
         raise SuiteError(f"no method '{one_line(wanted)}'{did_you_mean(wanted, known)}{there}", file=source)
@@ -79,8 +75,5 @@ def _put(node: Node, parts: tuple[str, ...], value: Node, source: str, path: str
     if key not in node.value and isinstance(key, str) and key.isdigit() and int(key) in node.value:
         key = int(key)
     below = "methods.*" if path == "methods" else f"{path}.{parts[0]}" if path else parts[0]
-    old = node.value.get(key) or Node({} if len(parts) > 1 else None, source, None, "")
-    slot_below = slot_at(below.removeprefix("methods.*."))
-    if slot is not None and slot_below is None and old.value is None and len(parts) > 1:
-        old = old.having({})
+    old = node.value.get(key) or Node(None, source)
     return node.having({**node.value, key: _put(old, parts[1:], value, source, below)})

@@ -19,7 +19,7 @@ from noisybench.suite.grammar import (
     slot_at,
     whole_path,
 )
-from noisybench.suite.reading import Node
+from noisybench.suite.reading import Node, plain
 
 Tree = dict[str | int, Node]
 
@@ -36,21 +36,15 @@ def component_of(node: Node, slot: Slot) -> Component:
     name = node.get(slot.name_key)
     what = "a name" if slot.name_key == "name" else f"a {slot.name_key}"
     if not node.is_mapping:
-        raise node.error(f"must be {what} or a mapping with '{slot.name_key}', not {registry.shown(_seen(node))}")
+        raise node.error(f"must be {what} or a mapping with '{slot.name_key}', not {registry.shown(plain(node))}")
     if name is None:
         raise node.error(f"{slot.family} needs '{slot.name_key}'")
     if not isinstance(name.value, str):
-        raise name.error(f"must be the name of a {slot.family}, not {registry.shown(_seen(name))}")
+        raise name.error(f"must be the name of a {slot.family}, not {registry.shown(plain(name))}")
     try:
         return registry.get(slot.family, name.value)
     except UnknownName as error:
         raise name.error(error.message) from None
-
-
-def _seen(node: Node) -> object:
-    from noisybench.suite.reading import plain
-
-    return plain(node)
 
 
 def merge(old: Node | None, new: Node, path: str = "") -> Node:
@@ -90,46 +84,58 @@ def _merge_component(old: Node | None, new: Node, path: str, slot: Slot) -> Node
     if name is not None and name.is_list:
         entries = [new.having({**new.value, slot.name_key: entry}) for entry in name.value]
         return new.having([_merge_component(old, entry, path, slot) for entry in entries])
-    old_name = old.get(slot.name_key) if old is not None else None
-    if name is None:
-        name = old_name or (_default_base(new) if path.endswith(".base") else None)
-        if name is None:
-            wrong = new.get("kind" if slot.name_key == "name" else "name")
-            hint = f" (it is called '{slot.name_key}' here)" if wrong is not None else ""
-            raise (wrong or new).error(f"{slot.family} needs '{slot.name_key}'{hint}")
-    named = new.having({slot.name_key: name, **{k: v for k, v in new.value.items() if k != slot.name_key}})
+    named = _named(old, new, path, slot)
     component = component_of(named, slot)
-    same = old is not None and old_name is not None and old_name.value == name.value
-    if not component.traits.get("wraps"):
-        if not same:
-            if old is not None:
-                _lost(old, new)
-            return named
-        assert old is not None
+    if component.traits.get("wraps"):
+        return _merge_wrapper(old, _hand_over(named, component), path, slot)
+    if old is not None and _same_name(old, named, slot):
         return _merge_parameters(old, named, path)
-    named = _hand_over(named, component)
-    inside = named.get("base")
-    below = named.having({k: v for k, v in named.value.items() if k != "base"})
-    if same and old is not None:
+    if old is not None:
+        _lost(old, new)
+    return named
+
+
+def _named(old: Node | None, new: Node, path: str, slot: Slot) -> Node:
+    """``new`` with a name: its own, that of what it is laid over, or for a base the default."""
+    name = new.get(slot.name_key) or (old.get(slot.name_key) if old is not None else None)
+    if name is None and path.endswith(".base"):
+        name = _default_base(new)
+    if name is None:
+        wrong = new.get("kind" if slot.name_key == "name" else "name")
+        hint = f" (it is called '{slot.name_key}' here)" if wrong is not None else ""
+        raise (wrong or new).error(f"{slot.family} needs '{slot.name_key}'{hint}")
+    return new.having({slot.name_key: name, **{k: v for k, v in new.value.items() if k != slot.name_key}})
+
+
+def _same_name(old: Node, new: Node, slot: Slot) -> bool:
+    before, now = old.get(slot.name_key), new.get(slot.name_key)
+    return before is not None and now is not None and before.value == now.value
+
+
+def _merge_wrapper(old: Node | None, new: Node, path: str, slot: Slot) -> Node:
+    """A wrapper over another component wraps it; over itself or another wrapper it keeps what that one wrapped."""
+    own, inside = _without_base(new), new.get("base")
+    wrapped = old
+    if old is not None and component_of(old, slot).traits.get("wraps"):
         wrapped = old.get("base")
-        merged = _merge_parameters(old, below, path)
-    else:
-        wrapped, merged = old, below
-        if old is not None and _wraps(old, slot):
-            wrapped = old.get("base")
-            _lost(old.having({k: v for k, v in old.value.items() if k != "base"}), new)
-    if inside is None and wrapped is None:
-        inside = _default_base(named)
-    base = wrapped if inside is None else merge(wrapped, inside, f"{path}.base")
-    assert base is not None
-    return merged.having({**{k: v for k, v in merged.value.items() if k != "base"}, "base": base})
+        if _same_name(old, new, slot):
+            own = _merge_parameters(_without_base(old), own, path)
+        else:
+            _lost(_without_base(old), new)
+    if inside is not None or wrapped is None:
+        wrapped = merge(wrapped, inside or _default_base(new), f"{path}.base")
+    return own.having({**own.value, "base": wrapped})
+
+
+def _without_base(node: Node) -> Node:
+    return node.having({key: item for key, item in node.value.items() if key != "base"})
 
 
 def _merge_parameters(old: Node, new: Node, path: str) -> Node:
     merged: Tree = dict(old.value)
     for key, item in new.value.items():
         before = merged.get(key)
-        if before is not None and before.is_mapping and item.is_mapping and key != "base":
+        if before is not None and before.is_mapping and item.is_mapping:
             merged[key] = _merge_mappings(before, item, _join(path, key))
         elif before is not item:
             if before is not None:
@@ -141,10 +147,6 @@ def _merge_parameters(old: Node, new: Node, path: str) -> Node:
 def _default_base(node: Node) -> Node:
     """What a wrapper wraps when nothing is said; it is nobody's edit."""
     return Node("sgd", "the default", node.line, node.key)
-
-
-def _wraps(node: Node, slot: Slot) -> bool:
-    return bool(node.is_mapping and component_of(node, slot).traits.get("wraps"))
 
 
 def _hand_over(node: Node, component: Component) -> Node:
@@ -207,7 +209,7 @@ def unfold(node: Node, allowed: Mapping[str, str], *, keep: tuple[str, ...] = ()
     if node.value is None:
         node = node.having({})
     if not node.is_mapping:
-        raise node.error(f"must be a mapping, not {registry.shown(_seen(node))}")
+        raise node.error(f"must be a mapping, not {registry.shown(plain(node))}")
     out: Tree = {}
     for key, item in node.value.items():
         if key in keep:

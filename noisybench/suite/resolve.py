@@ -138,13 +138,15 @@ def _validated(schema: Any, nodes: Mapping[Any, Node], owner: Node) -> dict[str,
     return resolved
 
 
-def _component(node: Node, slot: Slot, outer: tuple[str, ...] = ()) -> dict[str, Any]:
+def _component(node: Node, slot: Slot, outer: tuple[str, ...] | None = None) -> dict[str, Any]:
     if node.is_list:
         raise node.error(ONLY_THERE)
     component = component_of(node, slot)
     common = COMMON.get(slot.family)
     shared = common.keys if common is not None else ()
     wraps = bool(component.traits.get("wraps"))
+    if wraps and outer is not None:
+        raise (node.get(slot.name_key) or node).error(f"'{component.name}' is a wrapper itself and cannot be wrapped")
     own = [*component.keys]
     allowed = [*own, *shared, *(["base"] if wraps else [])]
     what = f"{slot.family} '{component.name}'"
@@ -152,7 +154,7 @@ def _component(node: Node, slot: Slot, outer: tuple[str, ...] = ()) -> dict[str,
         if key == slot.name_key:
             continue
         if key not in allowed:
-            guess = did_you_mean(str(key), [*allowed, *outer])
+            guess = did_you_mean(str(key), [*allowed, *(outer or ())])
             takes = f"it takes: {', '.join(allowed)}" if allowed else "it takes no parameters"
             around = f", nor has the optimizer around it, which takes: {', '.join(outer)}" if outer else ""
             raise item.error(f"{what} has no parameter '{key}'{guess}; {takes}{around}")

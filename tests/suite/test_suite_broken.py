@@ -87,6 +87,7 @@ BROKEN = [
     ("SGD: {}", "SGD: {mixup: {alpha: [1, 1.0]}}", 10, "stated twice"),
     ("SGD: {}", "SGD: {optimizer.lr: 0.1, optimizer: {lr: 0.2}}", 10, "stated twice"),
     ("SGD: {}", "SGD: {optimizer: {name: sam, lr: 0.1, base: {lr: 0.2}}}", 10, "stated twice"),
+    ("SGD: {}", "SGD: {optimizer: {name: sam, base: asam}}", 10, "cannot be wrapped"),
     ("choose: best", "choose: worst", 11, "'best' or 'validation'"),
     ("choose: best", "choose: [best]", 11, "'best' or 'validation'"),
     ("choose: best", "choose: validation", 11, "needs a hold-out"),
