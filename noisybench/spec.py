@@ -126,7 +126,12 @@ def identify(data: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]])
             slot, mapping = slots[path]
             component = registry.get(slot.family, mapping[slot.name_key])
             skip.update(component.defaults)
-            places = {key for key in component.keys if component.markers(key) & {"place", "file"}}
+            places = {
+                key
+                for key in component.keys
+                if "place" in (marks := component.markers(key))
+                or ("file" in marks and not isinstance(mapping.get(key), (list, Mapping)))  # written out: no path
+            }
         missing = object()
         return {
             key: reduce(item, f"{path}.{key}" if path else key)

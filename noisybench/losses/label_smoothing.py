@@ -24,22 +24,22 @@ def label_smoothing(
     labels: Tensor,
     *,
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1,
-    form: Literal["uniform", "off_class", "kl"] = "uniform",
+    form: Literal["uniform", "offclass", "kl"] = "uniform",
 ) -> Tensor:
     """Cross entropy against softened labels t  (Szegedy et al. 2016, section 7; under label noise Lukasik et al. 2020).
 
     With s = smoothing and K classes:
 
     - ``uniform``: -sum_k t_k log p_k, t = (1 - s) onehot + s / K (torch's ``label_smoothing``, the papers' form);
-    - ``off_class``: KL(t || p), t = 1 - s on the label and s / (K - 1) on each other class (davda54/sam's example);
+    - ``offclass``: KL(t || p), t = 1 - s on the label and s / (K - 1) on each other class (davda54/sam's example);
     - ``kl``: KL(t || p) with the uniform form's t (GJS's code).
 
     A KL differs from the cross entropy of the same t by the constant entropy of t: same gradient, and 0 at p = t.
-    ``off_class`` at s is ``uniform`` at s K / (K - 1). logits [B, K], labels [B] int64 -> per-sample loss [B].
+    ``offclass`` at s is ``uniform`` at s K / (K - 1). logits [B, K], labels [B] int64 -> per-sample loss [B].
     """
     log_p = log_softmax(logits, dim=1)
     others = logits.shape[1] - 1
-    if form == "off_class":
+    if form == "offclass":
         target, other = 1 - smoothing, smoothing / others
     else:
         other = smoothing / (others + 1)

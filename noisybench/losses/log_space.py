@@ -6,6 +6,8 @@ everywhere.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,3 +20,13 @@ def at_label(log_p: Tensor, labels: Tensor) -> Tensor:
 def complement(log_p: Tensor) -> Tensor:
     """``1 - p`` from ``log p`` without cancellation near p = 1."""
     return -torch.expm1(log_p)
+
+
+def log_complement(log_p: Tensor) -> Tensor:
+    """``log(1 - p_k)`` for every class, finite with a finite gradient also where ``p_k`` rounds to 1: [B, K] -> [B, K].
+
+    Only the most probable class can have p > 1/2: its complement is the sum of the others.
+    """
+    is_top = torch.zeros_like(log_p, dtype=torch.bool).scatter(1, log_p.argmax(1, keepdim=True), True)
+    others = log_p.masked_fill(is_top, -math.inf)
+    return torch.where(is_top, torch.logsumexp(others, 1, keepdim=True), torch.log1p(-torch.exp(others)))

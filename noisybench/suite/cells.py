@@ -148,7 +148,7 @@ def _files(cell: Cell, folder: Path) -> dict[str, str]:
         component = registry.get(slot.family, mapping[slot.name_key])
         for key in component.keys:
             value = mapping.get(key)
-            if value is None or "file" not in component.markers(key):
+            if not isinstance(value, str) or "file" not in component.markers(key):
                 continue
             path = folder / Path(str(value)).expanduser()
             try:

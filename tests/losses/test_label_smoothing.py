@@ -32,11 +32,11 @@ def test_kl_subtracts_the_entropy_of_the_target():
 
 
 def test_off_class_gives_the_label_nothing_back():
-    loss = build_loss("label_smoothing", smoothing=0.2, form="off_class")(LOGITS, LABEL)
+    loss = build_loss("label_smoothing", smoothing=0.2, form="offclass")(LOGITS, LABEL)
     assert loss.item() == pytest.approx(cross([0.8, 0.2]) - entropy([0.8, 0.2]), rel=1e-13)
 
 
-@pytest.mark.parametrize("form", ["uniform", "off_class", "kl"])
+@pytest.mark.parametrize("form", ["uniform", "offclass", "kl"])
 def test_without_smoothing_all_are_cross_entropy(form):
     logits = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     labels = torch.tensor([0, 1, 2, 3, 0])
@@ -44,9 +44,9 @@ def test_without_smoothing_all_are_cross_entropy(form):
     torch.testing.assert_close(loss(logits, labels), build_loss("ce")(logits, labels))
 
 
-@pytest.mark.parametrize("form", ["off_class", "kl"])
+@pytest.mark.parametrize("form", ["offclass", "kl"])
 def test_a_kl_is_zero_at_its_target(form):
     target = torch.tensor([[0.9, 0.1 / 3, 0.1 / 3, 0.1 / 3]], dtype=torch.float64)
-    smoothing = 0.1 if form == "off_class" else 0.1 * 4 / 3
+    smoothing = 0.1 if form == "offclass" else 0.1 * 4 / 3
     loss = build_loss("label_smoothing", smoothing=smoothing, form=form)(target.log(), LABEL)
     assert loss.item() == pytest.approx(0.0, abs=1e-14)

@@ -20,7 +20,7 @@ OURS = {
     "Unhinged": ("mae", lambda h: {}),
     "LabelSmoothing-torch": ("label_smoothing", lambda h: {"smoothing": h["label_smoothing"]}),
     "LabelSmoothing-uniform-KL": ("label_smoothing", lambda h: {"smoothing": h["t"], "form": "kl"}),
-    "LabelSmoothing-offclass-KL": ("label_smoothing", lambda h: {"smoothing": h["smoothing"], "form": "off_class"}),
+    "LabelSmoothing-offclass-KL": ("label_smoothing", lambda h: {"smoothing": h["smoothing"], "form": "offclass"}),
 }
 # They differ in: the log of a float32 1e-4; 1e-9 added to p_y; a float32 target.
 TOLERANCE = {"SCE": 1e-7, "GCE": 1e-8, "LabelSmoothing-uniform-KL": 1e-6}
