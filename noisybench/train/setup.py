@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from noisybench.data import DataFolder, Dataset, prepare, split_holdout
-from noisybench.errors import StoreError
+from noisybench.errors import DataError, StoreError
 from noisybench.methods.task import Numerics, Oracle, Task
 from noisybench.noise import NoisyLabels, inject
 from noisybench.spec import canonical_json
@@ -33,8 +35,10 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Materials:
-    """What a run is made from, on the CPU. ``index`` and ``holdout`` are positions in the training subset."""
+    """What a run is made from, on the CPU: ``spec`` with its files found, ``index`` and ``holdout`` as positions in the
+    training subset."""
 
+    spec: Mapping[str, Any]
     dataset: Dataset
     noise: NoisyLabels
     index: np.ndarray
@@ -70,12 +74,31 @@ def noisy_labels(spec: Mapping[str, Any], dataset: Dataset) -> NoisyLabels:
     )
 
 
+def resolve_files(spec: Mapping[str, Any], folder: DataFolder) -> dict[str, Any]:
+    """The spec with every file that a component names replaced by its place on this machine.
+
+    The content must be what the run's identity was made from; DataError where the file has changed since.
+    """
+    resolved: dict[str, Any] = copy.deepcopy(dict(spec))
+    for path, expected in spec.get("files", {}).items():
+        *parents, key = path.split(".")
+        block = resolved
+        for parent in parents:
+            block = block[parent]
+        place = folder.resolve(block[key])
+        if hashlib.sha256(place.read_bytes()).hexdigest() != expected:
+            raise DataError(f"{place}: it changed since the suite was read ({path}); run the suite again")
+        block[key] = str(place)
+    return resolved
+
+
 def gather(spec: Mapping[str, Any], folder: DataFolder, store: Store) -> Materials:
     """Data, noise, hold-out and, for a student, the predictions of its teacher."""
     dataset = load_subset(spec, folder)
+    spec = resolve_files(spec, folder)
     noise = noisy_labels(spec, dataset)
     index, holdout = split_holdout(noise.labels, spec["dataset"]["validation"], noise.seed)
-    return Materials(dataset, noise, index, holdout, _teacher(spec, store, len(noise.labels)))
+    return Materials(spec, dataset, noise, index, holdout, _teacher(spec, store, len(noise.labels)))
 
 
 def _teacher(spec: Mapping[str, Any], store: Store, size: int) -> Teacher | None:
@@ -91,7 +114,7 @@ def _teacher(spec: Mapping[str, Any], store: Store, size: int) -> Teacher | None
     return Teacher(run_id, labels, content, int(record["result"]["gradient_evaluations"]))
 
 
-def make_task(spec: Mapping[str, Any], materials: Materials, numerics: Numerics, check_stop: Any) -> Task:
+def make_task(materials: Materials, numerics: Numerics, check_stop: Any) -> Task:
     """Move everything an algorithm may see to the device."""
     dataset, device = materials.dataset, torch.device(numerics.device)
 
@@ -102,7 +125,7 @@ def make_task(spec: Mapping[str, Any], materials: Materials, numerics: Numerics,
         return Oracle(float(materials.noise.realised_rate), as_tensor(dataset.train_labels))
 
     return Task(
-        spec,
+        materials.spec,
         images=as_tensor(dataset.train_images),
         labels=as_tensor(materials.labels),
         index=as_tensor(materials.index),

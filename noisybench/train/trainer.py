@@ -139,10 +139,10 @@ class Run:
         self.home: Path = store.folder(spec.run_id)
         self.device = torch.device(numerics.device)
         self.training: Mapping[str, Any] = spec.data["training"]
-        self.task: Task = make_task(spec.data, materials, numerics, self._give_up_when_late)
+        self.task: Task = make_task(materials, numerics, self._give_up_when_late)
         self.truth, self.test = make_truth(materials, self.device)
         self.sample = diagnostic_index(self.task, self.truth, self.training["diagnostics"])
-        params = dict(spec.data["method"]["algorithm"])
+        params = dict(materials.spec["method"]["algorithm"])
         self.algorithm: Algorithm = registry.get("algorithm", params.pop("name")).build(self.task, **params)
         self.phases: list[Phase] = self.algorithm.phases(self.training)
         self.epochs = sum(phase.epochs for phase in self.phases)
@@ -165,7 +165,7 @@ class Run:
         number, phase, within = self.phase_of(epoch)
         with self.clock.measure("train", self.device), torch.random.fork_rng(devices=self._rng_devices()):
             torch.manual_seed(derive(self.spec.seed, "dropout", epoch))
-            self.task.set_pace(epoch, self.pace(phase, epoch, within))
+            self.task.set_pace(epoch, self.pace(phase, epoch, within), within, phase.epochs)
             if within == 0:
                 self.algorithm.begin_phase(number, phase)
             loader = self.algorithm.loader(phase)

@@ -200,6 +200,25 @@ def test_bad_input_is_one_line_that_names_the_remedy(here, nb, monkeypatch, argu
     assert not (here / "runs").exists()
 
 
+def test_a_file_that_a_suite_names_is_found_from_anywhere_and_its_content_counts(here, nb, monkeypatch):
+    matrix = np.full((10, 10), 0.05) + 0.5 * np.eye(10)
+    study = here / "study"
+    study.mkdir()
+    np.savetxt(study / "t.csv", matrix, delimiter=",")
+    text = SUITE.replace("{kind: symmetric, rate: [0.2, 0.4]}", "{kind: matrix, path: t.csv}")
+    (study / "tiny.yaml").write_text(text)
+    only = ["--only", "method=SGD", "--only", "seed=0"]
+    code, _, err = nb("run", "study/tiny.yaml", *only, "--workers", "1")
+    assert (code, err) == (0, "")
+    (path,) = (here / "runs/tiny").glob("*/record.json")
+    record = json.loads(path.read_text())
+    assert record["result"]["noise"]["realised_rate"] == pytest.approx(0.45, abs=0.02)
+    assert "study" not in json.dumps(record["result"])  # a place is no part of a result
+    np.savetxt(study / "t.csv", np.eye(10), delimiter=",")
+    code, _, err = nb("run", "study/tiny.yaml", *only)
+    assert (code, "--name" in err) == (2, True)
+
+
 def test_smoke_shrinks_and_uses_synthetic_images_where_there_is_no_data(here, nb):
     Path("big.yaml").write_text(SUITE.replace("digits, train_subset: 200, test_subset: 100", "cifar10"))
     code, out, err = nb("run", "big.yaml", "--smoke", "--workers", "0")
