@@ -58,7 +58,8 @@ class Draws:
         drawn: np.ndarray = self.uniforms(n)
         drawn *= high
         whole: np.ndarray = drawn.astype(np.int64)
-        return np.minimum(whole, np.asarray(high) - 1, out=whole)
+        np.minimum(whole, np.asarray(high) - 1, out=whole)
+        return whole
 
     def normals(self, n: int) -> np.ndarray:
         """``n`` standard normal float64: the inverse distribution function at the middle of each of 2^53 intervals.
@@ -137,7 +138,8 @@ class Draws:
 def _ranges(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """starts[0] .. ends[0]-1, starts[1] .. ends[1]-1, ... as one array."""
     sizes = ends - starts
-    return np.arange(int(sizes.sum())) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+    places: np.ndarray = np.arange(int(sizes.sum())) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+    return places
 
 
 def torch_generator(seed: int, purpose: str, *index: int | str) -> torch.Generator:

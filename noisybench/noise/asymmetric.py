@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from noisybench.errors import ParameterError
-from noisybench.noise.transition import flip_within_classes
+from noisybench.noise.source import Source
+from noisybench.noise.transition import flip_within_classes, mapped_transition
 from noisybench.registry import noise
 from noisybench.seeding import Draws
 
@@ -67,28 +68,39 @@ Class = Annotated[int, Field(ge=0)]
 OwnMap = Annotated[dict[Class, Class], BeforeValidator(_whole_keys), AfterValidator(_some_flip)]
 
 
-@noise("asymmetric", cite="patrini2017")
+def _expected(sizes: np.ndarray, *, rate: float, mapping: str | dict[int, int] | None, count: str) -> np.ndarray:
+    return mapped_transition(_targets(mapping, len(sizes)), rate)
+
+
+@noise("asymmetric", cite="patrini2017", transition=_expected)
 def asymmetric(
     clean: np.ndarray,
     num_classes: int,
     draws: Draws,
-    images: np.ndarray | None,
+    source: Source,
     *,
     rate: Annotated[float, Field(ge=0, le=1)],
-    mapping: Literal["cifar10", "cifar100"] | OwnMap | None = None,
-    count: Literal["exact", "independent"] = "exact",
+    mapping: Literal["cifar10", "cifar100", "next"] | OwnMap | None = None,
+    count: Literal["exact", "whole_set", "independent"] = "exact",
 ) -> np.ndarray:
     """A share ``rate`` of each class in ``mapping`` gets the class it is mapped to (Patrini et al. 2017, section 4).
 
     ``rate`` is per mapped class: with the CIFAR-10 map (9 -> 1, 2 -> 0, 4 -> 7, 3 <-> 5) half of all classes take
     part and rate/2 of all labels are wrong. Flips are read off the clean labels, so that cat -> dog is not flipped
     back. ``count: exact`` flips rate n_c samples of each mapped class c (rounded half up), ``independent`` each of
-    them with probability ``rate``. Differs from DivideMix's code, which selects rate N of all samples.
+    them with probability ``rate``, ``whole_set`` picks rate N of all samples and flips those of mapped classes
+    (DivideMix's code), so that the share within a class varies.
 
-    ``mapping`` is ``cifar10``, ``cifar100`` (the next class inside the superclass) or ``{from: to, ...}`` in class
-    numbers. By default it goes by the number of classes, 10 or 100, *whatever the data set*: a set of ten other
-    classes should name its own.
+    ``mapping`` is ``cifar10``, ``cifar100`` (the next class inside the superclass, the reading of most papers),
+    ``next`` (c -> c + 1, the last -> 0, for any number of classes: the other reading of CIFAR-100, the same as
+    ``pairflip``) or ``{from: to, ...}`` in class numbers. By default it goes by the number of classes, 10 or 100,
+    *whatever the data set*: a set of ten other classes should name its own.
     """
+    target = _targets(mapping, num_classes)
+    return flip_within_classes(clean, target, draws, rate=rate, count=count)
+
+
+def _targets(mapping: str | dict[int, int] | None, num_classes: int) -> np.ndarray:
     target = np.arange(num_classes)
     for source, goal in _pairs(mapping, num_classes).items():
         if max(source, goal) >= num_classes:
@@ -96,13 +108,15 @@ def asymmetric(
                 f"{source} -> {goal} names a class that is not there; classes are 0 .. {num_classes - 1}", key="mapping"
             )
         target[source] = goal
-    return flip_within_classes(clean, target, draws, rate=rate, count=count)
+    return target
 
 
 def _pairs(mapping: str | dict[int, int] | None, num_classes: int) -> dict[int, int]:
     named = {"cifar10": (10, CIFAR10_MAP), "cifar100": (100, cifar100_map())}
     if isinstance(mapping, dict):
         return mapping
+    if mapping == "next":
+        return {c: (c + 1) % num_classes for c in range(num_classes)}
     if mapping is None:
         mapping = next((name for name, (classes, _) in named.items() if classes == num_classes), None)
         if mapping is None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +13,8 @@ import numpy as np
 
 from noisybench import registry
 from noisybench.errors import DataError, NoisybenchError
+from noisybench.noise import files
+from noisybench.noise.source import Corrupted, Source
 from noisybench.noise.transition import measured_transition
 from noisybench.seeding import Draws
 
@@ -26,7 +25,8 @@ class NoisyLabels:
 
     ``labels`` int64 ``[N]`` and ``flipped`` bool ``[N]`` (label differs from the clean one); ``rate`` as requested
     (None where the kind takes none); ``realised_rate`` the share that is flipped; ``transition`` ``[K, K]`` as
-    measured, T[i][j] = share of class i that is labelled j; ``sha256`` of the labels as little-endian int64.
+    measured, T[i][j] = share of class i that is labelled j; ``sha256`` of the labels as little-endian int64;
+    ``params`` all parameters of the kind with their defaults; ``details`` what else the kind measured.
     """
 
     labels: np.ndarray
@@ -39,43 +39,16 @@ class NoisyLabels:
     sha256: str
     clean: np.ndarray
     params: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        """K; classes without samples count."""
+        return len(self.transition)
 
     def save(self, path: str | Path) -> Path:
-        """Write an ``.npz`` with ``labels``, ``clean``, ``flipped``, ``transition`` and ``metadata`` (a JSON string).
-
-        Written to a temporary name in the same folder, synced, then renamed. Equal labels give equal bytes.
-        """
-        path = Path(path)
-        metadata = {
-            "kind": self.kind,
-            "params": dict(self.params),
-            "seed": self.seed,
-            "rate": self.rate,
-            "realised_rate": self.realised_rate,
-            "sha256": self.sha256,
-        }
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    np.savez(
-                        file,
-                        labels=self.labels,
-                        clean=self.clean,
-                        flipped=self.flipped,
-                        transition=self.transition,
-                        metadata=np.array(json.dumps(metadata, sort_keys=True)),
-                    )
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.chmod(temporary, 0o644)
-                os.replace(temporary, path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        """Write the labels in the format of the suffix (see ``write_labels``), without a sidecar."""
+        files.save(self, path := Path(path))
         return path
 
 
@@ -86,19 +59,25 @@ def inject(
     num_classes: int,
     seed: int,
     images: np.ndarray | None = None,
+    index: np.ndarray | None = None,
+    folder: str | Path | None = None,
     **params: Any,
 ) -> NoisyLabels:
     """Corrupt ``clean_labels`` (int ``[N]``, 0 .. K-1). Pure: equal arguments give equal labels, for ever.
 
-    ``params`` are those of the kind. ``images`` uint8 ``[N, C, H, W]`` are for kinds that depend on them. All draws
-    come from ``(seed, noise)``; with the same seed a higher rate flips the samples of a lower one and more.
+    ``params`` are those of the kind. Some kinds look at more: ``images`` uint8 ``[N, C, H, W]``; ``index`` int
+    ``[N]``, the places of these samples in the full training set when they are a subset; ``folder``, where label
+    files lie. All draws come from ``(seed, noise)``; with the same seed a higher rate flips the samples of a lower
+    one and more.
     """
     component = registry.get("noise", kind)
     checked = component.validate(params)
     clean = _checked_labels(clean_labels, num_classes)
+    source = _checked_source(len(clean), images, index, folder)
     given = clean.copy()  # a kind that writes into its argument must not change what flips are measured against
     arguments = {component.keys[key]: value for key, value in checked.items()}
-    labels = np.asarray(component.target(given, num_classes, Draws(seed, "noise"), images, **arguments))
+    made = component.target(given, num_classes, Draws(seed, "noise"), source, **arguments)
+    labels, details = (made.labels, made.details) if isinstance(made, Corrupted) else (np.asarray(made), {})
     if labels.shape != clean.shape or labels.dtype != np.int64 or _outside(labels, num_classes):
         raise NoisybenchError(f"noise '{kind}' must return int64 [{len(clean)}] labels 0 .. {num_classes - 1}")
     flipped = labels != clean
@@ -111,14 +90,20 @@ def inject(
         realised_rate=float(np.count_nonzero(flipped)) / len(clean),
         transition=measured_transition(clean, labels, num_classes),
         seed=int(seed),
-        sha256=hashlib.sha256(labels.astype("<i8", copy=False).tobytes()).hexdigest(),
+        sha256=labels_sha256(labels),
         clean=clean,
         params=checked,
+        details={name: float(value) for name, value in details.items()},
     )
 
 
+def labels_sha256(labels: np.ndarray) -> str:
+    """SHA-256 of labels as little-endian int64, in hexadecimal."""
+    return hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").data).hexdigest()
+
+
 def build_noise(kind: str, **params: Any) -> Callable[..., NoisyLabels]:
-    """``inject`` with kind and parameters fixed, and checked now: ``f(labels, num_classes=, seed=, images=)``."""
+    """``inject`` with kind and parameters fixed, and checked now: ``f(labels, num_classes=, seed=, ...)``."""
     registry.get("noise", kind).validate(params)
     return functools.partial(inject, kind=kind, **params)
 
@@ -132,6 +117,16 @@ def _checked_labels(labels: np.ndarray, num_classes: int) -> np.ndarray:
     if _outside(array, num_classes):
         raise DataError(f"labels must be 0 .. {num_classes - 1}, not {array.min()} .. {array.max()}")
     return array.astype(np.int64)
+
+
+def _checked_source(n: int, images: np.ndarray | None, index: np.ndarray | None, folder: str | Path | None) -> Source:
+    if images is not None and len(images) != n:
+        raise DataError(f"there are {len(images)} images for {n} labels")
+    if index is not None:
+        index = np.asarray(index)
+        if index.shape != (n,) or not np.issubdtype(index.dtype, np.integer) or index.min() < 0:
+            raise DataError(f"index must hold one place in the training set for each of {n} labels")
+    return Source(images, index, None if folder is None else Path(folder))
 
 
 def _outside(labels: np.ndarray, num_classes: int) -> bool:

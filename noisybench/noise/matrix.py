@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import AfterValidator
 
 from noisybench.errors import DataError, ParameterError
+from noisybench.noise.source import Source
 from noisybench.registry import FILE, noise
 from noisybench.seeding import Draws
 
@@ -29,12 +30,16 @@ def check_transition(rows: list[list[float]]) -> list[list[float]]:
     return rows
 
 
-@noise("matrix", cite="patrini2017")
+def _expected(sizes: np.ndarray, *, matrix: list[list[float]] | None, path: str | None, count: str) -> np.ndarray:
+    return _given(len(sizes), matrix, path)
+
+
+@noise("matrix", cite="patrini2017", transition=_expected)
 def matrix(
     clean: np.ndarray,
     num_classes: int,
     draws: Draws,
-    images: np.ndarray | None,
+    source: Source,
     *,
     matrix: Annotated[list[list[float]], AfterValidator(check_transition)] | None = None,
     path: Annotated[str | None, FILE] = None,
@@ -46,34 +51,44 @@ def matrix(
     itself; ``exact`` gives class i, as near as whole numbers go, n_i T[i][j] labels j: rounded down, and what is
     left over to the largest remainders (ties: the lower j), to samples chosen at random.
     """
+    transition = _given(num_classes, matrix, path, source)
+    return _exact(clean, transition, draws) if count == "exact" else _independent(clean, transition, draws)
+
+
+def _given(
+    num_classes: int, matrix: list[list[float]] | None, path: str | None, source: Source | None = None
+) -> np.ndarray:
     if (matrix is None) == (path is None):
         raise ParameterError("give either 'matrix' or 'path'", key="matrix")
-    transition = np.array(matrix if path is None else _read(Path(path)), dtype=np.float64)
+    transition = np.array(matrix if path is None else _read((source or Source()).find(path)), dtype=np.float64)
     if len(transition) != num_classes:
         raise ParameterError(
             f"it is {len(transition)} x {len(transition)}, the data has {num_classes} classes",
             key="matrix" if path is None else "path",
         )
-    return _exact(clean, transition, draws) if count == "exact" else _independent(clean, transition, draws)
+    return transition
 
 
 def _exact(clean: np.ndarray, transition: np.ndarray, draws: Draws) -> np.ndarray:
-    noisy = clean.copy()
-    order = draws.permutation(len(clean))
-    for i, row in enumerate(transition):
-        members = order[clean[order] == i]
-        noisy[members] = np.repeat(np.arange(len(row)), largest_remainder(row, len(members)))
-    return noisy
+    sizes = np.bincount(clean, minlength=len(transition))
+    counts = np.stack([largest_remainder(row, int(n)) for row, n in zip(transition, sizes, strict=True)])
+    return draws.assign_within(clean, counts, np.arange(len(transition)))
 
 
 def _independent(clean: np.ndarray, transition: np.ndarray, draws: Draws) -> np.ndarray:
-    noisy = clean.copy()
     uniforms = draws.uniforms(len(clean))
-    for i, row in enumerate(transition):
-        members = clean == i
+    narrow = np.uint16 if len(transition) <= 1 << 16 else np.int64
+    order = np.argsort(clean.astype(narrow), kind="stable")  # class by class; a radix sort
+    uniforms, start = uniforms[order], 0
+    sorted_labels = np.empty(len(clean), np.int64)
+    for row, size in zip(transition, np.bincount(clean, minlength=len(transition)), strict=True):
         bounds = np.cumsum(row)
         bounds[np.flatnonzero(row)[-1] :] = np.inf  # rounding must not leave room for a class of probability 0
-        noisy[members] = np.searchsorted(bounds, uniforms[members], side="right")
+        part = slice(start, start + int(size))
+        sorted_labels[part] = np.searchsorted(bounds, uniforms[part], side="right")
+        start += int(size)
+    noisy = np.empty_like(sorted_labels)
+    noisy[order] = sorted_labels
     return noisy
 
 

@@ -7,17 +7,22 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from noisybench.noise.transition import flip_within_classes
+from noisybench.noise.source import Source
+from noisybench.noise.transition import flip_within_classes, mapped_transition
 from noisybench.registry import noise
 from noisybench.seeding import Draws
 
 
-@noise("pairflip", cite="han2018coteaching")
+def _expected(sizes: np.ndarray, *, rate: float, count: str) -> np.ndarray:
+    return mapped_transition((np.arange(len(sizes)) + 1) % len(sizes), rate)
+
+
+@noise("pairflip", cite="han2018coteaching", transition=_expected)
 def pairflip(
     clean: np.ndarray,
     num_classes: int,
     draws: Draws,
-    images: np.ndarray | None,
+    source: Source,
     *,
     rate: Annotated[float, Field(ge=0, le=1)],
     count: Literal["exact", "independent"] = "exact",

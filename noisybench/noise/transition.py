@@ -37,13 +37,25 @@ def exact_counts(rate: float, clean: np.ndarray, num_classes: int) -> np.ndarray
 def flip_within_classes(clean: np.ndarray, target: np.ndarray, draws: Draws, *, rate: float, count: str) -> np.ndarray:
     """Give a share ``rate`` of each class c the label ``target[c]`` (``target`` int64 ``[K]``; c itself: no flip).
 
-    ``count: exact`` chooses ``exact_count(rate, n_c)`` samples of each class, ``independent`` each with probability
-    ``rate``. Targets are read off the clean labels.
+    Targets are read off the clean labels. For ``count`` see ``choose_flips``.
     """
-    if count == "exact":
-        chosen = draws.choose_within(clean, exact_counts(rate, clean, len(target)))
-    else:
-        chosen = np.flatnonzero(draws.uniforms(len(clean)) < rate)
+    chosen = choose_flips(clean, len(target), draws, rate=rate, count=count)
     noisy = clean.copy()
     noisy[chosen] = target[clean[chosen]]
     return noisy
+
+
+def choose_flips(clean: np.ndarray, num_classes: int, draws: Draws, *, rate: float, count: str) -> np.ndarray:
+    """Positions, ascending. ``exact``: ``exact_count(rate, n_c)`` samples of each class c; ``whole_set``:
+    ``exact_count(rate, N)`` without regard to class; ``independent``: each with probability ``rate``."""
+    if count == "exact":
+        return draws.choose_within(clean, exact_counts(rate, clean, num_classes))
+    if count == "whole_set":
+        return draws.choose(len(clean), exact_count(rate, len(clean)))
+    return np.flatnonzero(draws.uniforms(len(clean)) < rate)
+
+
+def mapped_transition(target: np.ndarray, rate: float) -> np.ndarray:
+    """The matrix of ``flip_within_classes``: 1 - rate on the diagonal, rate at ``target``."""
+    expected: np.ndarray = (1 - rate) * np.eye(len(target)) + rate * np.eye(len(target))[target]
+    return expected
