@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,8 @@ def run_suite(
         return outcome.exit_code
     if standing.todo:
         console.print(f"Trained {len(standing.todo)} runs in {duration(progress.elapsed)}: {_count(outcome.counts)}.")
-    for run_id, reason in outcome.failures.items():
-        console.print(f"  {progress.names.get(run_id, run_id)}: {reason} (see {store.folder(run_id) / 'record.json'})")
+    for line in failure_lines(outcome.failures, progress.names, store):
+        console.print(line, markup=False)
     from noisybench.cli.inspect import print_report
 
     print_report(store.root, None, None, None)
@@ -148,6 +148,20 @@ def _announce(name: str, total: int, standing: Any, workers: int, device: str) -
         place = "this process" if workers == 0 else f"{workers} worker{'s' if workers > 1 else ''}"
         text += f"; training {len(standing.todo)} on {device} in {place}"
     console.print(text + ".")
+
+
+def failure_lines(failures: Mapping[str, str], names: Mapping[str, str], store: Any) -> list[str]:
+    """One line a reason: how many runs, the first of them, and where its traceback is."""
+    by_reason: dict[str, list[str]] = {}
+    for run_id, reason in failures.items():
+        key = "its teacher did not finish" if reason.startswith("its teacher") else reason
+        by_reason.setdefault(key, []).append(run_id)
+    lines = []
+    for reason, runs in by_reason.items():
+        first, path = names.get(runs[0], runs[0]), store.folder(runs[0]) / "record.json"
+        what = first if len(runs) == 1 else f"{len(runs)} runs, the first {first}"
+        lines.append(f"  {reason}: {what}" + (f" (traceback in {path})" if path.exists() else ""))
+    return lines
 
 
 def _count(counts: Any) -> str:

@@ -349,3 +349,16 @@ def test_usage_errors_exit_with_2(here, nb):
     assert nb("run")[0] == 2
     assert nb("fly")[0] == 2
     assert nb("--help")[0] == 0
+
+
+def test_failures_are_told_once_a_reason(here, nb):
+    """A width that no memory holds fails every run of a method; its students are blocked."""
+    Path("tiny.yaml").write_text(SUITE.replace("width: 16", "width: 1000000000000"))
+    code, out, _ = nb("run", "tiny.yaml", "--workers", "0")
+    assert code == 1
+    told = [line for line in out.splitlines() if line.startswith("  ") and "runs, the first" in line]
+    assert len(told) == 2
+    assert any("8 runs, the first SGD" in line and "record.json" in line for line in told)
+    assert any(line.startswith("  its teacher did not finish: 4 runs, the first Student") for line in told)
+    code, out, _ = nb("run", "tiny.yaml", "--workers", "0", "--retry-failed", "--only", "method=SGD")
+    assert (code, "training 4" in out) == (1, True)
