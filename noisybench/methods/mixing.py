@@ -22,9 +22,14 @@ class Mix:
         """Mixed images, same shape."""
         return torch.lerp(images[self.partner], images, self.weight)
 
-    def loss(self, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor) -> Tensor:
-        """``weight l(z, y) + (1 - weight) l(z, y[partner])`` per sample, ``[B]``."""
-        return self.weight * loss(logits, labels) + (1 - self.weight) * loss(logits, labels[self.partner])
+    def loss(
+        self, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor, rows: Tensor | None = None
+    ) -> Tensor:
+        """``weight l(z, y) + (1 - weight) l(z, y[partner])`` per sample, ``[B]``; ``rows``: logits of these alone."""
+        one, two = labels, labels[self.partner]
+        if rows is not None:
+            one, two = one[rows], two[rows]
+        return self.weight * loss(logits, one) + (1 - self.weight) * loss(logits, two)
 
 
 def draw_epoch(alpha: float, sizes: Sequence[int], seed: int, epoch: int, device: torch.device) -> Iterator[Mix]:

@@ -16,7 +16,7 @@ from noisybench.data.loader import Batch, Loader
 from noisybench.errors import InputError
 from noisybench.losses import build_loss
 from noisybench.models import build_model
-from noisybench.optim import build_optimizer
+from noisybench.optim import Wrapper, build_optimizer
 from noisybench.seeding import derive, torch_generator
 
 
@@ -76,6 +76,7 @@ class Task:
         self.optimizer_models: list[list[nn.Module]] = []
         self._oracle, self._check_stop = oracle, check_stop
         self._factor: Callable[[float, float], float] = lambda position, step: 1.0
+        self._within, self._epochs = 0, 1
         method = spec["method"]
         loss = dict(method["loss"])
         self.loss = build_loss(loss.pop("name"), **loss)
@@ -170,6 +171,8 @@ class Task:
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * factor
+                if isinstance(optimizer, Wrapper):
+                    optimizer.set_progress(self._within + number / steps, self._epochs, factor)
             if number == 0 and self.optimizers:
                 self.learning_rate = float(self.optimizers[-1].param_groups[0]["lr"])
             yield batch
@@ -207,6 +210,10 @@ class Task:
             raise InputError(f"algorithm '{name}' asked for oracle knowledge; set algorithm.oracle: true to allow it")
         return self._oracle()
 
-    def set_pace(self, epoch: int, factor: Callable[[float, float], float]) -> None:
-        """The trainer's: the current epoch and the learning-rate factor as a function of the share of it done."""
+    def set_pace(
+        self, epoch: int, factor: Callable[[float, float], float], within: int | None = None, epochs: int = 1
+    ) -> None:
+        """The trainer's: the current epoch, the learning-rate factor as a function of the share of it done, and the
+        epoch's number ``within`` its phase of ``epochs``, which other schedules (SAM's rho) follow."""
         self.epoch, self._factor = epoch, factor
+        self._within, self._epochs = (epoch if within is None else within), epochs

@@ -15,9 +15,10 @@ from torch import nn
 
 from noisybench import registry
 from noisybench.errors import ParameterError
+from noisybench.optim.sam import SAM
 from noisybench.optim.wrapper import OnePass, Wrapper
 
-__all__ = ["OnePass", "Wrapper", "build_optimizer", "build_schedule"]
+__all__ = ["SAM", "OnePass", "Wrapper", "build_optimizer", "build_schedule"]
 
 
 def build_optimizer(

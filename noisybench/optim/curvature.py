@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from noisybench.optim.gradients import Perturbed, add_to_gradients, inner, taken
 from noisybench.optim.wrapper import Closure
 
 
@@ -34,3 +35,24 @@ def hessian_product(loss: Tensor, weights: Sequence[Tensor], v: Sequence[Tensor]
         along = torch.stack([(g * d).sum() for g, d in curved]).sum()
         product = torch.autograd.grad(along, list(weights), allow_unused=True)
     return [torch.zeros_like(w) if h is None else h for w, h in zip(weights, product, strict=True)]
+
+
+def second_order_term(closure: Closure, move: Perturbed, weights: Sequence[Tensor], decays_too: bool) -> None:
+    """Add SAM's second-order term, H (I - u u^T) (rho g') / ||g||, to ``.grad``, which holds g'; u = g / ||g||.
+
+    H is the Hessian at w of the loss and, with ``decays_too``, of its L2 term. ``weights`` are all parameters, those
+    in ``move`` the ones with a gradient at w.
+    """
+    at_peak = dict(zip(weights, taken(weights), strict=True))
+    u, norm = move.ascent.direction, move.ascent.norm
+    known = [at_peak[weight] for weight in move.weights]
+    v = move.scaled([torch.zeros_like(w) if g is None else g for w, g in zip(move.weights, known, strict=True)])
+    along = inner(u, v)
+    v = [(b - a * along) / torch.where(norm > 0, norm, torch.inf) for a, b in zip(u, v, strict=True)]
+    product = hessian_product(loss_with_graph(closure), move.weights, v)
+    for weight, gradient in at_peak.items():
+        weight.grad = gradient
+    if decays_too and v:
+        product = list(torch._foreach_add(product, torch._foreach_mul(v, move.decays)))
+    # no direction (g zero or not finite): no term, whatever g' is
+    add_to_gradients(move.weights, [torch.where(norm > 0, term, torch.zeros_like(term)) for term in product])

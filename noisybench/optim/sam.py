@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -12,23 +11,10 @@ from torch import Tensor, nn
 
 from noisybench.errors import ParameterError
 from noisybench.optim.ascent import Ascent, steepest_ascent
-from noisybench.optim.curvature import hessian_product, loss_with_graph
+from noisybench.optim.curvature import loss_with_graph, second_order_term
+from noisybench.optim.gradients import Perturbed, accumulated, add_to_gradients, taken
 from noisybench.optim.passes import Draws, norms_with_statistics, refuse_single_images, restored, still_statistics
-from noisybench.optim.wrapper import Closure, Wrapper, run
-
-
-@dataclass(frozen=True)
-class Perturbed:
-    """The parameters a step moves, their rho and the direction of the move, tensor by tensor."""
-
-    weights: list[Tensor]
-    rhos: list[float]
-    decays: list[float]
-    ascent: Ascent
-
-    def scaled(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """rho times each tensor, every parameter by its group's rho."""
-        return list(torch._foreach_mul(list(tensors), self.rhos)) if tensors else []
+from noisybench.optim.wrapper import Closure, Schedule, Wrapper, run
 
 
 class SAM(Wrapper):
@@ -46,121 +32,214 @@ class SAM(Wrapper):
 
     - ``rho`` may differ by parameter group (``{"params": ..., "rho": 0.1}``); the norm is one for all groups. rho 0 in
       all groups is the base's own step, run once, bit for bit. A parameter without gradient at w is not moved.
+    - ``rho_schedule`` (constant, linear, cosine, lr) takes rho from its value to ``rho_end`` times it, as a function of
+      the step alone: ``set_progress(epoch, epochs, lr_factor)`` before each step says where training stands.
+      ``every`` = k perturbs at steps 0, k, 2k, ... only; the others are the base's own, at half the cost.
     - A zero gradient means no perturbation (the authors' code: 0/0). A non-finite one too: g' is then g and the step
       is that of the plain optimiser. There is no epsilon in the norm.
     - ``model`` (or ``models``): batch-norm running statistics move in the first pass only, as in the authors' code.
       Without it they move twice. The second pass repeats the first one's random draws (dropout) either way.
     - ``adaptive``: e = T dual_p(T g), T = |w| + ``eta`` (ASAM). ``biases="one"``: T = 1 for parameters whose
       name does not contain "weight", as the ASAM authors have it (names come from ``model`` or from named parameters);
-      ``biases="abs"``: |w| + eta everywhere, with eta 0 as in davda54/sam.
-    - ``decay_in_ascent``: weight decay counts as an L2 term of the loss, as in google-research/sam: g + decay w gives
-      e, and the base gets g' + decay (w + e) (clipped as a whole) instead of decaying by itself. Default: the base
-      alone decays, at w, as the paper's objective has it. Ignored at rho 0.
+      ``biases="abs"``: |w| + eta everywhere. Default: "one" if eta > 0; "abs" if eta = 0, which is davda54/sam.
+    - ``convention="pytorch"`` (davda54/sam): the base alone decays, at w, as the paper's objective has it.
+      ``convention="jax"`` (google-research/sam): weight decay is an L2 term of the loss: g + decay w gives e, and the
+      base gets g' + decay (w + e), clipped as a whole, instead of decaying by itself. Its authors also run Nesterov
+      momentum (the base's option) and ``max_grad_norm=5.0``.
     - ``second_order``: adds the term the paper drops (section 2), H rho (I - u u^T) g' / ||g||, u = g / ||g||, by one
       Hessian-vector product at w, in a third pass. p = 2, not adaptive; the closure must accept ``create_graph=True``
       and then return the loss without calling backward.
     - ``max_grad_norm`` clips what the base gets, never the ascent gradient.
-    - ``step(closures=[...])``: m-sharpness (section 4.1). Each closure is one micro-batch and makes both passes alone,
-      with its own e and batch statistics; the g' are averaged with equal weights. A micro-batch of one image is refused
-      if a batch norm of ``model`` sees it.
+    - ``m``: m-sharpness (section 4.1), one perturbation for each micro-batch of m images. The batch is split by whoever
+      has it: ``step(closures=[...], sizes=[...])`` takes one closure a micro-batch, which makes both passes alone, with
+      its own e and batch statistics; the g' are averaged, weighted by ``sizes`` (default: equally). With ``m`` set,
+      ``step(closure)`` is refused. A micro-batch of one image is refused if a batch norm of ``model`` sees it.
 
-    ``gradient_passes`` of the last step: 1 (rho 0), 2, or 3 (second order).
+    >>> parts = list(zip(images.split(32), labels.split(32)))  # by hand: SAM(..., m=32), a batch of images and labels
+    >>> closures = [functools.partial(closure, *part) for part in parts]
+    >>> optimizer.step(closures=closures, sizes=[len(part[1]) for part in parts])
+
+    ``gradient_passes`` of the last step: 1 (rho 0, or between two perturbations), 2, or 3 (second order).
     """
+
+    micro_batches = True
+    """``step(closures=...)`` is there; wrappers that remember something from step to step take whole batches."""
+    passes = 2
 
     def __init__(
         self,
         params: Any,
-        base: Callable[..., torch.optim.Optimizer],
-        rho: float = 0.05,
+        base_class: Callable[..., torch.optim.Optimizer],
         *,
-        p: float = 2.0,
+        model: nn.Module | None = None,
+        rho: float = 0.05,
+        p: float = 2,
         adaptive: bool = False,
-        eta: float = 0.01,
-        biases: Literal["one", "abs"] = "one",
-        decay_in_ascent: bool = False,
+        eta: float = 0.0,
+        biases: Literal["one", "abs"] | None = None,
+        convention: Literal["pytorch", "jax"] = "pytorch",
+        m: int | None = None,
+        every: int = 1,
+        rho_schedule: Schedule = "constant",
+        rho_end: float = 0.0,
         second_order: bool = False,
         max_grad_norm: float | None = None,
-        model: nn.Module | None = None,
         models: Sequence[nn.Module] = (),
-        **base_params: Any,
+        **base_kwargs: Any,
     ) -> None:
-        if rho < 0 or eta < 0:
-            raise ParameterError("must be at least 0", key="rho" if rho < 0 else "eta")
+        for key, value in (("rho", rho), ("eta", eta), ("rho_end", rho_end)):
+            if not value >= 0:
+                raise ParameterError("must be at least 0", key=key)
+        for key, count in (("every", every), ("m", m)):
+            if count is not None and count < 1:
+                raise ParameterError("must be at least 1", key=key)
         if not p > 1:
             raise ParameterError("must be above 1", key="p")
+        if convention not in ("pytorch", "jax"):
+            raise ParameterError("must be 'pytorch' or 'jax'", key="convention")
         if second_order and (p != 2 or adaptive):
             raise ParameterError("is there for p = 2 and adaptive = false only", key="second_order")
         models = [*models, *([model] if model is not None else [])]
-        super().__init__(params, base, base_params, defaults={"rho": rho}, models=models, max_grad_norm=max_grad_norm)
+        super().__init__(
+            params, base_class, base_kwargs, defaults={"rho": rho}, models=models, max_grad_norm=max_grad_norm
+        )
+        self.p, self.adaptive, self.eta = float(p), adaptive, eta
+        self.biases = biases or ("one" if eta > 0 else "abs")
+        self.convention, self.m, self.every, self.second_order = convention, m, every, second_order
+        self.rho_schedule, self.rho_end = rho_schedule, rho_end
+        self.decay_in_gradient = convention == "jax"
+        self.passes = 3 if second_order else type(self).passes
+        self._check_decay()
+
+    def _check_decay(self) -> None:
         decoupled = any(group.get("decoupled_weight_decay") for group in self.param_groups)
-        if decay_in_ascent and (decoupled or isinstance(self.base, torch.optim.AdamW)):
-            raise ParameterError("makes decay part of the gradient, which AdamW keeps apart", key="decay_in_ascent")
-        self.p, self.adaptive, self.eta, self.biases = p, adaptive, eta, biases
-        self.decay_in_ascent, self.second_order = decay_in_ascent, second_order
+        if self.decay_in_gradient and (decoupled or isinstance(self.base, torch.optim.AdamW)):
+            raise ParameterError("makes decay part of the gradient, which AdamW keeps apart", key="convention")
+
+    def rhos(self) -> list[float]:
+        """The radius of each parameter group at this step."""
+        factor = self.scheduled(self.rho_schedule, self.rho_end)
+        return [float(group["rho"]) * factor for group in self.param_groups]
 
     @torch.no_grad()
-    def step(self, closure: Closure | None = None, *, closures: Sequence[Closure] | None = None) -> Any:
+    def step(
+        self,
+        closure: Closure | None = None,
+        *,
+        closures: Sequence[Closure] | None = None,
+        sizes: Sequence[int] | None = None,
+    ) -> Any:
         """One step on a batch (``closure``) or on micro-batches (``closures``); returns the (mean) loss at w."""
         assert self.base is not None
-        if (closure is None) == (not closures):
-            raise TypeError("SAM.step needs a closure (zero_grad, forward, backward, return loss) or closures=[...]")
-        batches = [closure] if closure is not None else list(closures or ())
-        sharp = any(group["rho"] > 0 for group in self.param_groups)
+        batches = self._batches(closure, closures)
+        reaches = any(rho > 0 for rho in self.rhos())
+        sharp = reaches and self.count % self.every == 0
         norms = norms_with_statistics(self.models)
+        shares = [size / sizes[0] for size in sizes] if sizes else [1.0] * len(batches)
         losses: list[Any] = []
         total: list[Tensor | None] = []
+        self._pending: list[tuple[str, Sequence[Tensor], Sequence[Tensor]]] = []
         with refuse_single_images(norms) if closures else contextlib.nullcontext():
-            for batch in batches:
+            for batch, share in zip(batches, shares, strict=True):
                 losses.append(self._sharp_gradient(batch, norms) if sharp else run(batch))
                 if closures:
-                    total = self._added_to(total)
+                    total = accumulated(total, taken(self.weights()), share)
         if closures:
             for weight, gradient in zip(self.weights(), total, strict=True):
-                weight.grad = None if gradient is None else gradient / len(batches)
-        self.gradient_passes = (3 if self.second_order else 2) if sharp else 1
-        with self._base_without_decay() if sharp and self.decay_in_ascent else contextlib.nullcontext():
+                weight.grad = None if gradient is None else gradient / sum(shares)
+        if reaches and not sharp:
+            self._between()
+        self.gradient_passes = self.passes if sharp else 1
+        self._step_base(sharp)
+        for item in self._pending:
+            self.remember(*item)
+        self.count += 1
+        if closure is not None:
+            return losses[0]
+        return sum(loss * share for loss, share in zip(losses, shares, strict=True)) / sum(shares)
+
+    def _batches(self, closure: Closure | None, closures: Sequence[Closure] | None) -> list[Closure]:
+        name = type(self).__name__
+        if (closure is None) == (not closures):
+            raise TypeError(
+                f"{name}.step needs a closure (zero_grad, forward, backward, return loss) or closures=[...]"
+            )
+        if closure is None and not self.micro_batches:
+            raise TypeError(f"{name} remembers directions from step to step and takes whole batches, no closures=[...]")
+        if closure is not None and self.m is not None:
+            raise TypeError(
+                f"m = {self.m}: split the batch and call step(closures=[...]), one for each {self.m} images"
+            )
+        return [closure] if closure is not None else list(closures or ())
+
+    def _step_base(self, sharp: bool) -> None:
+        """Clip and step the base; with decay in the gradient it does not decay by itself."""
+        assert self.base is not None
+        decay_here = self.decay_in_gradient and (sharp or self.max_grad_norm is not None)
+        if decay_here and not sharp:  # clipping as a whole needs the decay inside
+            self._add_decay([], [])
+        with self._base_without_decay() if decay_here else contextlib.nullcontext():
             self.clip()
             self.base.step()
-        return losses[0] if closure is not None else sum(losses) / len(losses)
 
     def _sharp_gradient(self, closure: Closure, norms: Sequence[Any]) -> Any:
         """Leave g' (with what belongs to it) of one batch in ``.grad``; returns the loss at w."""
-        weights = self.weights()
-        draws = Draws(weights)
+        draws = Draws(self.weights())
         loss = self._backward(closure)
         move = self._perturbation()
         with still_statistics(norms):
             with restored(move.weights):
-                e = move.scaled(move.ascent.direction)
-                if e:
-                    torch._foreach_add_(move.weights, e)
-                self._forget_gradients()
+                e = self._climb(move)
                 with draws.repeated():
                     self._backward(closure)
-            if self.decay_in_ascent:
-                self._add_decay(move, e)
+            if self.decay_in_gradient:
+                self._add_decay(e, move.weights)
             if self.second_order:
                 with draws.repeated():
-                    self._add_second_order(closure, move)
+                    second_order_term(closure, move, self.weights(), self.decay_in_gradient)
+            self._at_peak(move)
         return loss
+
+    def _climb(self, move: Perturbed) -> list[Tensor]:
+        """Add e = rho times the direction to the weights and forget the gradients; returns e."""
+        e = move.scaled(move.ascent.direction)
+        if e:
+            torch._foreach_add_(move.weights, e)
+        taken(self.weights())
+        return e
+
+    # -- what a relative of SAM changes -----------------------------------------------------------------------------
+
+    def _ascent_gradient(self, weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """The vector that is followed upwards, from the gradient of the batch."""
+        return gradients
+
+    def _at_peak(self, move: Perturbed) -> None:
+        """Change ``.grad``, which holds g', before the base gets it; the weights are back at w."""
+
+    def _between(self) -> None:
+        """Change ``.grad``, which holds g, in a step without perturbation."""
+
+    # -- the perturbation -------------------------------------------------------------------------------------------
 
     def _perturbation(self) -> Perturbed:
         """Read g from ``.grad`` and solve for the direction of e."""
         weights, rhos, decays = [], [], []
-        for group in self.param_groups:
+        for group, rho in zip(self.param_groups, self.rhos(), strict=True):
             for weight in group["params"]:
                 if weight.grad is not None:
                     weights.append(weight)
-                    rhos.append(float(group["rho"]))
+                    rhos.append(rho)
                     decays.append(float(group.get("weight_decay", 0.0)))
-        gradients = [weight.grad for weight in weights]
-        if self.decay_in_ascent and weights:
+        at_w: list[Tensor] = [weight.grad for weight in weights]
+        gradients = self._ascent_gradient(weights, at_w)
+        if self.decay_in_gradient and weights:
             gradients = list(torch._foreach_add(gradients, torch._foreach_mul(weights, decays)))
         scale = self._scales(weights) if self.adaptive and weights else None
         ascent = steepest_ascent(torch._foreach_mul(gradients, scale) if scale else gradients, self.p)
         if scale:
             ascent = Ascent(list(torch._foreach_mul(ascent.direction, scale)), ascent.norm)
-        return Perturbed(weights, rhos, decays, ascent)
+        return Perturbed(weights, rhos, decays, at_w, ascent)
 
     def _scales(self, weights: Sequence[Tensor]) -> list[Tensor]:
         """ASAM's T for each parameter."""
@@ -181,14 +260,19 @@ class SAM(Wrapper):
             names.update(zip(group["params"], group.get("param_names", ()), strict=False))
         return names
 
-    def _add_decay(self, move: Perturbed, e: Sequence[Tensor]) -> None:
-        """Add decay (w + e) to ``.grad``; the weights are back at w."""
+    # -- gradients and decay ----------------------------------------------------------------------------------------
+
+    def _add_decay(self, e: Sequence[Tensor], moved: Sequence[Tensor]) -> None:
+        """Add decay (w + e) to ``.grad``; the weights are back at w, ``moved`` are those with an e."""
+        decays: dict[Tensor, float] = {}
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            decay = group.get("weight_decay", 0.0)
+            decay = float(group.get("weight_decay", 0.0))
+            decays.update(dict.fromkeys(group["params"], decay))
             if weights and decay:
                 torch._foreach_add_([weight.grad for weight in weights], torch._foreach_mul(weights, decay))
-        _add_to_gradients(move.weights, torch._foreach_mul(list(e), move.decays) if e else [])
+        if e:
+            add_to_gradients(moved, torch._foreach_mul(list(e), [decays[weight] for weight in moved]))
 
     def _backward(self, closure: Closure) -> Any:
         """Run the closure; afterwards gradients are in ``.grad``. Returns the detached loss."""
@@ -197,39 +281,6 @@ class SAM(Wrapper):
         loss = loss_with_graph(closure)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
         return loss.detach()
-
-    def _add_second_order(self, closure: Closure, move: Perturbed) -> None:
-        """Add H (I - u u^T) (rho g') / ||g|| to ``.grad``, with H the Hessian of the loss (and its decay) at w."""
-        at_peak = [(weight, weight.grad) for weight in self.weights()]
-        self._forget_gradients()
-        u, norm = move.ascent.direction, move.ascent.norm
-        known = {weight: gradient for weight, gradient in at_peak if gradient is not None}
-        v = move.scaled([known.get(weight, torch.zeros_like(weight)) for weight in move.weights])
-        along = torch.stack([(a * b).sum() for a, b in zip(u, v, strict=True)]).sum() if u else torch.zeros(())
-        v = [(b - a * along) / torch.where(norm > 0, norm, torch.inf) for a, b in zip(u, v, strict=True)]
-        loss = loss_with_graph(closure)
-        product = hessian_product(loss, move.weights, v)
-        for weight, gradient in at_peak:
-            weight.grad = gradient
-        if self.decay_in_ascent and v:
-            product = list(torch._foreach_add(product, torch._foreach_mul(v, move.decays)))
-        # no direction (g zero or not finite): no term, whatever g' is
-        _add_to_gradients(move.weights, [torch.where(norm > 0, term, torch.zeros_like(term)) for term in product])
-
-    def _forget_gradients(self) -> None:
-        for weight in self.weights():
-            weight.grad = None
-
-    def _added_to(self, total: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Take the gradients out of ``.grad`` and add them to a running sum; a missing one counts as zero."""
-        gradients = [weight.grad for weight in self.weights()]
-        self._forget_gradients()
-        if not total:
-            return gradients
-        return [
-            new if old is None else old if new is None else old.add_(new)
-            for old, new in zip(total, gradients, strict=True)
-        ]
 
     @contextlib.contextmanager
     def _base_without_decay(self) -> Iterator[None]:
@@ -242,8 +293,3 @@ class SAM(Wrapper):
         finally:
             for group, decay in groups:
                 group["weight_decay"] = decay
-
-
-def _add_to_gradients(weights: Sequence[Tensor], terms: Sequence[Tensor]) -> None:
-    for weight, term in zip(weights, terms, strict=True):
-        weight.grad = term.clone() if weight.grad is None else weight.grad.add_(term)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 Closure = Callable[..., Any]
+Schedule = Literal["constant", "linear", "cosine", "lr"]
+"""How a wrapper's option changes over training; see ``Wrapper.scheduled``."""
 
 
 def run(closure: Closure) -> Any:
@@ -26,10 +30,15 @@ class Wrapper(torch.optim.Optimizer):
     ``base(params, **base_params)``; ``defaults`` are per-group options of the wrapper (SAM's ``rho``). ``models`` are
     the networks whose batch norms a second pass must leave alone. ``max_grad_norm`` clips the global L2 norm of the
     gradient the base optimiser gets, and no other.
+
+    What a wrapper remembers between steps lies in ``count`` (steps begun) and ``memory`` (tensors per parameter); both
+    travel in ``state_dict``.
     """
 
     gradient_passes = 1
     """Forward-backward passes of the last step."""
+    m: int | None = None
+    """Images of a micro-batch: whoever builds closures hands ``step(closures=[...])`` one for each."""
 
     def __init__(
         self,
@@ -47,6 +56,9 @@ class Wrapper(torch.optim.Optimizer):
         super().__init__(inner.param_groups, {**inner.defaults, **self.own_defaults})
         self.base = inner
         self.models, self.max_grad_norm = list(models), max_grad_norm
+        self.count = 0
+        self.memory: dict[Tensor, dict[str, Tensor]] = {}
+        self.set_progress(0.0, 1.0)
         self._share()
 
     def _share(self) -> None:
@@ -65,16 +77,56 @@ class Wrapper(torch.optim.Optimizer):
             param_group.setdefault(key, default)
         self.base.add_param_group(param_group)
 
+    # -- state ------------------------------------------------------------------------------------------------------
+
     def state_dict(self) -> dict[str, Any]:
-        """The base optimiser's state; a wrapper keeps none of its own between steps."""
+        """The base optimiser's state, and under ``wrapper`` what the wrapper itself remembers, if it does."""
         assert self.base is not None
-        return self.base.state_dict()
+        state = self.base.state_dict()
+        if self.count or self.memory:
+            places = {weight: place for place, weight in enumerate(self.weights())}
+            kept = {places[weight]: dict(tensors) for weight, tensors in self.memory.items()}
+            state["wrapper"] = {"count": self.count, "memory": kept}
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from ``state_dict()``, bit for bit."""
+        """Continue from ``state_dict()``, bit for bit; a state of the bare base optimiser will do too."""
         assert self.base is not None
-        self.base.load_state_dict(state_dict)
+        own = state_dict.get("wrapper", {"count": 0, "memory": {}})
+        self.base.load_state_dict({key: value for key, value in state_dict.items() if key != "wrapper"})
         self._share()
+        weights = self.weights()
+        self.count = int(own["count"])
+        self.memory = {
+            weights[int(place)]: {
+                name: copy.deepcopy(tensor).to(weights[int(place)].device) for name, tensor in tensors.items()
+            }
+            for place, tensors in own["memory"].items()
+        }
+
+    def recall(self, name: str, weights: Sequence[Tensor]) -> list[Tensor | None]:
+        """The remembered tensor of each parameter, None where there is none."""
+        return [self.memory.get(weight, {}).get(name) for weight in weights]
+
+    def remember(self, name: str, weights: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+        """Keep a tensor per parameter until the next step."""
+        for weight, tensor in zip(weights, tensors, strict=True):
+            self.memory.setdefault(weight, {})[name] = tensor
+
+    # -- schedules --------------------------------------------------------------------------------------------------
+
+    def set_progress(self, epoch: float, epochs: float, lr_factor: float = 1.0) -> None:
+        """Say where training stands, before each step: completed epochs (a fraction inside one), their number, and the
+        learning rate as a share of its base value. Schedules of a wrapper's own options are pure functions of these;
+        who never says it trains with the options as they were given."""
+        self.epoch, self.epochs, self.lr_factor = epoch, epochs, lr_factor
+
+    def scheduled(self, schedule: Schedule, end: float) -> float:
+        """The factor of a schedule that falls (or rises) from 1 to ``end``: end + (1 - end) s, with s 1 (constant),
+        1 - t (linear), (1 + cos pi t) / 2 (cosine), t = epoch / epochs, or the learning rate's own factor (lr)."""
+        t = self.epoch / self.epochs
+        shares = {"linear": 1 - t, "cosine": (1 + math.cos(math.pi * t)) / 2, "lr": self.lr_factor}
+        return 1.0 if schedule == "constant" else end + (1 - end) * shares[schedule]
 
     def __getstate__(self) -> dict[str, Any]:
         return dict(self.__dict__)

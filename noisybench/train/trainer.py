@@ -117,6 +117,7 @@ def _identity(spec: RunSpec, materials: Materials) -> dict[str, Any]:
         "run_id": spec.run_id,
         "fingerprint": materials.dataset.fingerprint,
         "noise": materials.noise.sha256,
+        "open_set": materials.open_set.sha256,
         "relabel": None if teacher is None else teacher.sha256,
     }
 

@@ -149,8 +149,8 @@ def test_asam_scales_weights_by_their_size_and_leaves_biases_alone():
 def test_asam_needs_names_to_tell_biases_and_says_so():
     model, (x, y) = small_net(), data()
     with pytest.raises(ParameterError, match=r"model=.*'abs'"):
-        SAM(model.parameters(), torch.optim.SGD, adaptive=True, lr=0.1).step(closure_of(model, x, y))
-    named = SAM(model.named_parameters(), torch.optim.SGD, adaptive=True, lr=0.1)
+        SAM(model.parameters(), torch.optim.SGD, adaptive=True, eta=0.01, lr=0.1).step(closure_of(model, x, y))
+    named = SAM(model.named_parameters(), torch.optim.SGD, adaptive=True, eta=0.01, lr=0.1)
     named.step(closure_of(model, x, y))
 
 
@@ -284,7 +284,7 @@ def test_the_second_pass_repeats_the_dropout_of_the_first_and_the_stream_goes_on
 def test_rho_zero_is_the_base_step_bit_for_bit_and_runs_the_closure_once(base):
     one, two, (x, y) = small_net(), small_net(), data()
     settings = {"lr": 0.1, "weight_decay": 0.01}
-    sam = SAM(one.parameters(), base, rho=0.0, decay_in_ascent=True, **settings)
+    sam = SAM(one.parameters(), base, rho=0.0, convention="jax", **settings)
     plain = base(two.parameters(), **settings)
     log: list = []
     for _ in range(3):
@@ -346,7 +346,7 @@ def test_tiny_and_huge_gradients_give_the_same_perturbation(size):
 # -- weight decay, clipping, state ----------------------------------------------------------------------------------
 
 
-def test_decay_in_ascent_is_an_l2_term_of_the_loss():
+def test_decay_in_the_jax_convention_is_an_l2_term_of_the_loss():
     """SAM on L with decay inside equals SAM on L + decay/2 ||w||^2 without decay, momentum and clipping included."""
     one, two, (x, y) = small_net(), small_net(), data()
     decay = 0.05
@@ -358,7 +358,7 @@ def test_decay_in_ascent_is_an_l2_term_of_the_loss():
         return loss.detach()
 
     shared = {"rho": 0.2, "lr": 0.1, "momentum": 0.9, "max_grad_norm": 0.3}
-    inside = SAM(one.parameters(), torch.optim.SGD, decay_in_ascent=True, weight_decay=decay, **shared)
+    inside = SAM(one.parameters(), torch.optim.SGD, convention="jax", weight_decay=decay, **shared)
     penalty = SAM(two.parameters(), torch.optim.SGD, **shared)
     for _ in range(4):
         inside.step(closure_of(one, x, y))
@@ -375,9 +375,9 @@ def test_decay_outside_is_the_base_optimisers_own():
     assert w.tolist() == pytest.approx([3 - 0.1 * (3.3 + 1.5), 2 - 0.1 * (4.8 + 1.0)], rel=1e-14)
 
 
-def test_decay_in_ascent_is_refused_with_decoupled_decay():
+def test_decay_in_the_jax_convention_is_refused_with_decoupled_decay():
     with pytest.raises(ParameterError, match="AdamW"):
-        SAM(small_net().parameters(), torch.optim.AdamW, decay_in_ascent=True)
+        SAM(small_net().parameters(), torch.optim.AdamW, convention="jax")
 
 
 def test_clipping_acts_on_the_final_gradient_only():
@@ -586,9 +586,7 @@ def test_second_order_with_decay_inside_is_that_of_the_penalised_loss():
         return cross_entropy(two(x), y) + 0.5 * decay * sum((w * w).sum() for w in two.parameters())
 
     shared = {"rho": 0.2, "lr": 0.1, "second_order": True}
-    SAM(one.parameters(), torch.optim.SGD, decay_in_ascent=True, weight_decay=decay, **shared).step(
-        closure_of(one, x, y)
-    )
+    SAM(one.parameters(), torch.optim.SGD, convention="jax", weight_decay=decay, **shared).step(closure_of(one, x, y))
     SAM(two.parameters(), torch.optim.SGD, **shared).step(with_penalty)
     for a, b in zip(values(one), values(two), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)

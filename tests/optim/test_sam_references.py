@@ -39,7 +39,7 @@ def optimizer_of(model: nn.Module, hyper: dict) -> SAM:
     elif "eta" in hyper:  # SamsungLabs/ASAM
         special = {"adaptive": True, "eta": hyper["eta"], "biases": "one"}
     elif hyper.get("weight_decay_inside_loss"):  # google-research/sam
-        special = {"decay_in_ascent": True, "max_grad_norm": hyper["gradient_clipping"]}
+        special = {"convention": "jax", "max_grad_norm": hyper["gradient_clipping"]}
     return SAM(
         model.parameters(),
         torch.optim.SGD,
