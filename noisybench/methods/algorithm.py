@@ -78,6 +78,10 @@ class Algorithm:
         """Logits ``[B, K]`` of normalised images; default: of ``self.model``. Networks are in eval mode."""
         return self.task.forward(self.model, images)
 
+    def details(self) -> dict[str, float]:
+        """Numbers for the record beside the accuracies, for example ``estimated_noise_rate``. Called after the end."""
+        return {}
+
     # -- saving -----------------------------------------------------------------------------------------------------
 
     def _owned(self) -> Iterator[tuple[str, Any]]:
