@@ -65,3 +65,38 @@ def test_torch_generator_depends_on_its_name_only():
     assert draw(0, "augment", 1) == draw(0, "augment", 1)
     assert draw(0, "augment", 1) != draw(0, "augment", 2)
     assert draw(0, "augment", 1) != draw(0, "order", 1)
+
+
+def test_choose_takes_ties_by_index(monkeypatch):
+    monkeypatch.setattr(Draws, "words", lambda self, n: np.array([7, 3, 7, 7, 1], np.uint64)[:n])
+    assert Draws(0, "noise").choose(5, 3).tolist() == [0, 1, 4]
+    assert Draws(0, "noise").choose_within(np.zeros(5, int), np.array([4])).tolist() == [0, 1, 2, 4]
+    assert Draws(0, "noise").choose(5, 0).tolist() == []
+    assert Draws(0, "noise").choose(5, 9).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("groups", [1, 3, 50, 70_000])
+def test_assign_within_follows_the_order_of_the_keys(groups):
+    of = np.random.default_rng(0).integers(0, groups, 5000)
+    sizes = np.bincount(of, minlength=groups)
+    counts = np.stack([sizes // 3, sizes - sizes // 3 - sizes // 5, sizes // 5], axis=1)
+    keys = Draws(5, "noise").words(5000)
+    got = Draws(5, "noise").assign_within(of, counts, np.array([10, 20, 30]))
+    want = np.empty(5000, int)
+    order = sorted(range(5000), key=lambda i: (of[i], keys[i], i))
+    want[order] = np.repeat(np.tile([10, 20, 30], groups), counts.ravel())
+    assert (got == want).all()
+
+
+def test_normals_are_normal():
+    drawn = Draws(0, "noise").normals(200_000)
+    assert abs(drawn.mean()) < 5 / 200_000**0.5
+    assert abs(drawn.std() - 1) < 5 * (0.5 / 200_000) ** 0.5
+    assert np.isfinite(drawn).all()
+    assert np.mean(np.abs(drawn) < 1.959963984540054) == pytest.approx(0.95, abs=0.0025)
+
+
+def test_children_have_streams_of_their_own():
+    parent = Draws(3, "noise", 1)
+    assert (parent.child("step", 2).words(5) == Draws(3, "noise", 1, "step", 2).words(5)).all()
+    assert (parent.words(5) == Draws(3, "noise", 1).words(5)).all()

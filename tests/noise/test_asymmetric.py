@@ -105,7 +105,7 @@ def test_counts_of_each_class_are_rounded_half_up():
         (3, {1: 1}, "at least one class to another"),
         (3, {}, "at least one class to another"),
         (3, {-1: 1}, "greater than or equal to 0"),
-        (3, "cifar", "'cifar10' or 'cifar100'"),
+        (3, "cifar", "'cifar10', 'cifar100' or 'next'"),
         (3, {"cat": 1}, "integer"),
     ],
 )
@@ -113,3 +113,26 @@ def test_mappings_that_cannot_be(classes, mapping, message):
     with pytest.raises(ParameterError, match=message) as caught:
         inject(np.arange(3), "asymmetric", num_classes=classes, seed=0, rate=0.4, mapping=mapping)
     assert caught.value.key == "mapping"
+
+
+def test_the_next_of_all_classes_is_pair_flip():
+    clean = np.repeat(np.arange(100), 10)
+    for count in ("exact", "independent"):
+        other = inject(clean, "asymmetric", num_classes=100, seed=0, rate=0.4, mapping="next", count=count)
+        pair = inject(clean, "pairflip", num_classes=100, seed=0, rate=0.4, count=count)
+        assert other.sha256 == pair.sha256
+    assert inject(np.arange(3), "asymmetric", num_classes=3, seed=0, rate=1.0, mapping="next").labels.tolist() == [
+        1,
+        2,
+        0,
+    ]
+
+
+def test_whole_set_picks_a_share_of_all_samples():
+    # 200 of 500 samples are picked; 300 belong to mapped classes, so about 120 flip, and not 0.4 n_c of each.
+    clean = np.repeat([2, 3, 4, 0], [100, 100, 100, 200])
+    noisy = inject(clean, "asymmetric", num_classes=10, seed=0, rate=0.4, count="whole_set")
+    assert abs(noisy.flipped.sum() - 120) < 5 * 7  # hypergeometric, standard deviation 7
+    assert len({int(noisy.flipped[clean == c].sum()) for c in (2, 3, 4)}) > 1
+    everything = inject(clean, "asymmetric", num_classes=10, seed=0, rate=1.0, count="whole_set")
+    assert everything.flipped.sum() == 300

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from noisybench.errors import ParameterError
 from noisybench.noise import inject
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "noise_transition.json").read_text())
@@ -78,3 +79,36 @@ def test_flips_do_not_follow_the_order_of_the_samples():
     noisy = inject(np.zeros(10_000, int), "symmetric", num_classes=10, seed=0, rate=0.5)
     halves = noisy.flipped[:5000].sum(), noisy.flipped[5000:].sum()
     assert abs(halves[0] - halves[1]) < 5 * 50  # hypergeometric, standard deviation 25 a half
+
+
+def test_per_class_counts_are_exact():
+    clean = np.repeat(np.arange(4), [50, 5, 0, 1])
+    noisy = inject(clean, "symmetric", num_classes=4, seed=0, rate=0.5, count="per_class")
+    assert [int(noisy.flipped[clean == c].sum()) for c in range(4)] == [25, 3, 0, 1]  # 2.5 and 0.5 rounded half up
+    apl = inject(CLEAN, "symmetric", num_classes=10, seed=0, rate=0.4, count="per_class")
+    assert np.diag(apl.transition) == pytest.approx(0.6, abs=1e-12)  # int(0.4 * 50000) / 10 = 2,000 of each class
+    off = apl.transition[~np.eye(10, dtype=bool)]
+    assert off == pytest.approx(0.4 / 9, abs=5 * (0.042 / 5000) ** 0.5)
+
+
+def test_targets_by_frequency():
+    clean = np.repeat(np.arange(3), [60_000, 30_000, 10_000])
+    exclusive = inject(clean, "symmetric", num_classes=3, seed=0, rate=0.5, targets="frequency")
+    want = [[0.5, 0.375, 0.125], [0.5 * 6 / 7, 0.5, 0.5 / 7], [1 / 3, 1 / 6, 0.5]]  # f_j / (1 - f_i), halved
+    assert exclusive.transition == pytest.approx(np.array(want), abs=0.02)
+    assert exclusive.realised_rate == 0.5
+    inclusive = inject(clean, "symmetric", num_classes=3, seed=0, rate=1.0, targets="frequency", flip="inclusive")
+    assert inclusive.transition == pytest.approx(np.tile([0.6, 0.3, 0.1], (3, 1)), abs=0.02)
+    assert np.bincount(inclusive.labels) / 100_000 == pytest.approx([0.6, 0.3, 0.1], abs=0.01)
+
+
+def test_targets_by_frequency_never_give_an_absent_class():
+    clean = np.array([0, 0, 0, 2, 2])
+    for flip in ("exclusive", "inclusive"):
+        noisy = inject(clean, "symmetric", num_classes=4, seed=0, rate=1.0, targets="frequency", flip=flip)
+        assert set(noisy.labels) <= {0, 2}
+    assert inject(clean, "symmetric", num_classes=4, seed=0, rate=1.0, targets="frequency").flipped.all()
+    one = np.zeros(5, int)
+    with pytest.raises(ParameterError, match="all labels are of one class"):
+        inject(one, "symmetric", num_classes=2, seed=0, rate=0.4, targets="frequency")
+    assert not inject(one, "symmetric", num_classes=2, seed=0, rate=0.0, targets="frequency").flipped.any()
