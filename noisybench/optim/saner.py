@@ -41,7 +41,7 @@ class SANER(SAM):
         for weight, before in zip(move.weights, move.gradients, strict=True):
             if weight.grad is not None:
                 smaller = (weight.grad * before.sign() > 0) & (weight.grad.abs() < before.abs())
-                weight.grad.mul_(torch.where(smaller, 1 - share * self.alpha, 1.0).to(weight.grad.dtype))
+                weight.grad.mul_(1 - share * self.alpha * smaller.to(weight.grad.dtype))
 
 
 @optimizer("saner", cite="luong2024saner", wraps=True)
