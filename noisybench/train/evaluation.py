@@ -22,28 +22,32 @@ class Truth:
     """The labels diagnostics refer to, on the device, all over the training subset ``[N]``.
 
     ``noisy`` is what was injected (also when a run trains on a teacher's predictions), ``clean`` the truth.
+    ``open_set`` bool: the image shows none of the classes, so that its ``clean`` label means nothing.
     """
 
     noisy: Tensor
     clean: Tensor
+    open_set: Tensor
 
 
 def accuracy_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Accuracy in percent and mean cross entropy, as scalars on the device."""
     hits = (logits.argmax(dim=1) == labels).sum()
-    return 100.0 * hits / len(labels), functional.cross_entropy(logits, labels)
+    return 100.0 * hits.double() / len(labels), functional.cross_entropy(logits, labels)
 
 
 def diagnostic_index(task: Task, truth: Truth, mode: str) -> Tensor:
     """Positions of the training part to look at each epoch: a class-balanced sample, all, or none.
 
-    The sample has min(n, 5,000) images, as many of each clean class as there are, drawn once from (seed, diagnostics).
+    Open-set images are never among them. The sample has min(n, 5,000) images, as many of each clean class as there
+    are, drawn once from (seed, diagnostics).
     """
     if mode == "off":
         return task.index[:0]
-    if mode == "full" or len(task.index) <= SAMPLE:
-        return task.index
-    index, clean = task.index.cpu().numpy(), truth.clean.cpu().numpy()
+    candidates = closed_index(task, truth)
+    if mode == "full" or len(candidates) <= SAMPLE:
+        return candidates
+    index, clean = candidates.cpu().numpy(), truth.clean.cpu().numpy()
     order = index[Draws(task.seed, "diagnostics").permutation(len(index))]
     rank = np.empty(len(order), dtype=np.int64)  # how many of its class come before it in the random order
     labels = clean[order]
@@ -52,6 +56,11 @@ def diagnostic_index(task: Task, truth: Truth, mode: str) -> Tensor:
         rank[where] = np.arange(len(where))
     chosen = np.sort(order[np.argsort(rank, kind="stable")[:SAMPLE]])
     return torch.from_numpy(chosen).to(task.device)
+
+
+def closed_index(task: Task, truth: Truth) -> Tensor:
+    """The training part without open-set images."""
+    return task.index[~truth.open_set[task.index]]
 
 
 def training_diagnostics(predicted: Tensor, noisy: Tensor, clean: Tensor) -> dict[str, Tensor]:
@@ -64,10 +73,10 @@ def training_diagnostics(predicted: Tensor, noisy: Tensor, clean: Tensor) -> dic
     flipped = noisy != clean
     count = flipped.sum()
     return {
-        "noisy_accuracy": 100.0 * (predicted == noisy).float().mean(),
-        "clean_accuracy": 100.0 * (predicted == clean).float().mean(),
-        "memorised": 100.0 * (flipped & (predicted == noisy)).sum() / count,
-        "corrected": 100.0 * (flipped & (predicted == clean)).sum() / count,
+        "noisy_accuracy": 100.0 * (predicted == noisy).double().mean(),
+        "clean_accuracy": 100.0 * (predicted == clean).double().mean(),
+        "memorised": 100.0 * (flipped & (predicted == noisy)).sum().double() / count,
+        "corrected": 100.0 * (flipped & (predicted == clean)).sum().double() / count,
     }
 
 
