@@ -1,4 +1,4 @@
-"""``noisybench``: run, report, inject, list, show, validate. Torch is imported by a command, never by ``--help``."""
+"""``noisybench``: the commands and their options. Torch is imported by a command, never by ``--help``."""
 
 from __future__ import annotations
 
@@ -167,6 +167,88 @@ def validate(
     from noisybench.cli.inspect import print_validation
 
     print_validation(suite, sets or [], plugin or [])
+
+
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs: runs/<suite>/<run id>.")]
+Images = Annotated[int, typer.Option(min=0, help="Images of each set to look at; 0: all.")]
+LossOf = Annotated[str, typer.Option("--loss", help="ce (comparable between runs) or own (the run's loss).")]
+Network = Annotated[int, typer.Option(min=0, help="Which network, of a method that trains several.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+
+
+@app.command()
+def sharpness(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run: runs/<suite>/<run id>.")],
+    rho: Annotated[
+        list[float] | None, typer.Option("--rho", help="Radius of the ball; repeatable. Default: 0.05, 0.1, 0.5.")
+    ] = None,
+    images: Images = 2000,
+    loss: LossOf = "ce",
+    network: Network = 0,
+    draws: Annotated[int, typer.Option(min=1, help="Random directions a radius.")] = 20,
+    probes: Annotated[int, typer.Option(min=1, help="Random vectors for the trace.")] = 50,
+    device: Device = "auto",
+    threads: Threads = 1,
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+) -> None:
+    """Measure how sharp a run's minimum is, on noisy and clean training labels and on test data."""
+    from noisybench.cli.sharpness import print_sharpness
+
+    print_sharpness(
+        run,
+        rhos=rho or [0.05, 0.1, 0.5],
+        images=images,
+        loss=loss,
+        network=network,
+        draws=draws,
+        probes=probes,
+        device=device,
+        threads=threads,
+        data_dir=data_dir,
+        plugins=plugin or [],
+    )
+
+
+@app.command()
+def landscape(
+    runs: Runs,
+    out: Annotated[
+        Path | None, typer.Option(help="SVG to write; an npz goes beside it. Default: landscape.svg beside the runs.")
+    ] = None,
+    data: Annotated[str, typer.Option(help="train-noisy, train-clean or test.")] = "train-noisy",
+    images: Images = 1000,
+    loss: LossOf = "ce",
+    network: Network = 0,
+    points: Annotated[int, typer.Option(min=2, help="Grid points a direction.")] = 25,
+    span: Annotated[float, typer.Option(help="How far to go, in lengths of each filter.")] = 1.0,
+    ceiling: Annotated[float | None, typer.Option(help="Loss at which the figure is cut off.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the two directions.")] = 0,
+    device: Device = "auto",
+    threads: Threads = 1,
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+) -> None:
+    """Draw the loss around one or several runs on one scale, in filter-normalised directions (Li et al. 2018)."""
+    from noisybench.cli.sharpness import draw_landscape
+
+    draw_landscape(
+        runs,
+        out=out,
+        data=data,
+        images=images,
+        loss=loss,
+        network=network,
+        points=points,
+        span=span,
+        ceiling=ceiling,
+        seed=seed,
+        device=device,
+        threads=threads,
+        data_dir=data_dir,
+        plugins=plugin or [],
+    )
 
 
 def main() -> None:
