@@ -24,9 +24,11 @@ def draw(
     """
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with matplotlib.rc_context({"svg.hashsalt": "noisybench", "svg.fonttype": "path", "font.family": "DejaVu Sans"}):
-        figure = Figure(figsize=(4.2 * len(names) + 0.6, 7.6), layout="constrained")
+        engine = ConstrainedLayoutEngine(rect=(0.03, 0.01, 0.96, 0.98))  # the outermost labels need the margin
+        figure = Figure(figsize=(4.2 * len(names) + 0.8, 7.6), layout=engine)
         values = np.where(np.isfinite(found.values), found.values, np.inf)
         low = float(values.min())
         high = float(values.max(axis=(1, 2)).min()) if ceiling is None else ceiling
