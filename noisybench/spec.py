@@ -28,6 +28,7 @@ class Slot:
 SLOTS = (
     Slot("dataset", "dataset"),
     Slot("noise", "noise", "kind"),
+    Slot("noise.open_set.from", "dataset"),
     Slot("model", "model"),
     Slot("training.optimizer", "optimizer"),
     Slot("training.schedule", "schedule"),

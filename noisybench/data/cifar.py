@@ -13,13 +13,15 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from noisybench.data.dataset import DataFolder, Dataset
 from noisybench.errors import DataError
 from noisybench.registry import dataset
+from noisybench.seeding import Draws
 
 TIMEOUT = 60  # seconds without a byte
 LOCK_TIMEOUT = 3600  # seconds to wait for another process that is downloading
@@ -111,6 +113,47 @@ def cifar100(folder: DataFolder) -> Dataset:
     (169 MB) when neither exists.
     """
     return load(CIFAR100, folder)
+
+
+@dataset("cifar80n", cite="yao2021josrc", like=((3, 32, 32), 80), available=_present(CIFAR100))
+def cifar80n(
+    folder: DataFolder,
+    *,
+    open_classes: Annotated[int, Field(ge=1, le=98)] = 20,
+    label_seed: Annotated[int, Field(ge=0)] = 0,
+) -> Dataset:
+    """CIFAR-80N: CIFAR-100 whose last 20 classes, by number, are open-set images (Yao et al. 2021, Jo-SRC).
+
+    Their 10,000 training images stay, each under one of the first 80 classes drawn uniformly (``label_seed``): a fifth
+    of the training set shows no class of the task. The test set is that of the 80 classes. The noise among the 80 is
+    ``noise`` as always: the authors' symmetric 20% is ``{kind: symmetric, rate: 0.2, count: independent}``, their
+    pair flip ``{kind: pairflip, rate: 0.4, count: independent}``. Open-set images are counted apart from flips, and
+    their labels are as uniform after this noise as before.
+
+    Follows data/noisy_cifar.py of the authors (and of PNP, Sun et al. 2022) with one difference: there the labels of
+    the open-set images are drawn anew with every noise seed.
+    """
+    return with_open_classes(load(CIFAR100, folder), open_classes, label_seed)
+
+
+def with_open_classes(full: Dataset, open_classes: int, label_seed: int) -> Dataset:
+    """The last ``open_classes`` classes of a data set made open-set: relabelled in training, left out of the test."""
+    closed = full.num_classes - open_classes
+    open_set = full.train_labels >= closed
+    labels = full.train_labels.copy()
+    labels[open_set] = Draws(label_seed, "data", "open classes").integers(int(open_set.sum()), closed)
+    tested = full.test_labels < closed
+    return Dataset(
+        name="cifar80n",
+        id="cifar80n" if open_classes == 20 else f"cifar{closed}n",
+        train_images=full.train_images,
+        train_labels=labels,
+        test_images=full.test_images[tested],
+        test_labels=full.test_labels[tested],
+        class_names=full.class_names[:closed],
+        original_pixels=True,
+        train_open=open_set,
+    )
 
 
 def load(archive: Archive, folder: DataFolder) -> Dataset:

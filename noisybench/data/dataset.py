@@ -17,7 +17,13 @@ from noisybench import registry
 from noisybench.errors import DataError
 from noisybench.seeding import Draws
 
-COMMON_KEYS: dict[str, Any] = {"train_subset": None, "test_subset": None, "validation": 0.0, "subset_seed": 0}
+COMMON_KEYS: dict[str, Any] = {
+    "train_subset": None,
+    "test_subset": None,
+    "imbalance": None,
+    "validation": 0.0,
+    "subset_seed": 0,
+}
 """Keys that every data set takes in a suite, with their defaults. They are no parameters of the component."""
 SMOKE_TRAIN, SMOKE_TEST = 2000, 1000
 
@@ -28,7 +34,9 @@ class Dataset:
 
     ``train_images`` uint8 ``[N, C, H, W]``, ``train_labels`` int64 ``[N]`` with values 0 .. K-1, test likewise;
     ``class_names`` K strings. ``comparable_as`` is the name under which published scores exist for this data (or
-    None), ``original_pixels`` whether the images are bit for bit the published ones. DataError if it does not hold.
+    None), ``original_pixels`` whether the images are bit for bit the published ones. ``train_index`` int64 ``[N]`` are
+    the places of these training images in the full training set; ``train_open`` bool ``[N]`` marks images that show
+    none of the K classes, whatever their label says. DataError if it does not hold.
     """
 
     name: str
@@ -40,8 +48,15 @@ class Dataset:
     class_names: tuple[str, ...]
     comparable_as: str | None = None
     original_pixels: bool = False
+    train_index: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
+    train_open: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, bool))
 
     def __post_init__(self) -> None:
+        size = len(self.train_labels)
+        if not len(self.train_index):
+            object.__setattr__(self, "train_index", np.arange(size))
+        if not len(self.train_open):
+            object.__setattr__(self, "train_open", np.zeros(size, bool))
         for part, images, labels in self.parts():
             if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
                 raise DataError(
@@ -58,6 +73,9 @@ class Dataset:
                     f"{self.id}: {part} labels must be 0 .. {self.num_classes - 1}, "
                     f"not {labels.min()} .. {labels.max()}"
                 )
+        for what, array in (("train_index", self.train_index), ("train_open", self.train_open)):
+            if array.shape != (size,):
+                raise DataError(f"{self.id}: {what} has {len(array)} entries for {size} training images")
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise DataError(
                 f"{self.id}: training images are {list(self.train_images.shape[1:])}, "
@@ -81,12 +99,14 @@ class Dataset:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the four arrays as they are here, each with its name and shape."""
+        """SHA-256 (hex) over the four arrays as they are here, each with its name and shape, and the open-set mask."""
         digest = hashlib.sha256()
         for part, images, labels in self.parts():
             for what, array in (("images", images), ("labels", labels.astype("<i8", copy=False))):
                 digest.update(f"{part} {what} {list(array.shape)};".encode())
                 digest.update(np.ascontiguousarray(array).data)
+        if self.train_open.any():
+            digest.update(b"training open;" + np.packbits(self.train_open).tobytes())
         return digest.hexdigest()
 
     @functools.cached_property
@@ -176,6 +196,7 @@ def prepare(spec: Mapping[str, Any], folder: DataFolder, *, download: bool = Tru
         common["train_subset"],
         common["test_subset"],
         common["subset_seed"],
+        imbalance=common["imbalance"],
     )
 
 
@@ -222,38 +243,73 @@ def _like(name: str | None) -> tuple[tuple[int, int, int], int] | None:
     return like
 
 
-def take_subset(dataset: Dataset, train_subset: int | None, test_subset: int | None, subset_seed: int = 0) -> Dataset:
+def take_subset(
+    dataset: Dataset,
+    train_subset: int | None,
+    test_subset: int | None,
+    subset_seed: int = 0,
+    *,
+    imbalance: float | None = None,
+) -> Dataset:
     """A class-balanced subset in the original order; None, or the size of the whole part, takes all of it.
 
     Of ``n`` images each class gives ``n // K`` and the first ``n % K`` classes one more. The choice depends on
     ``subset_seed`` alone (training and test draw apart), and a smaller subset lies within a larger one.
+
+    ``imbalance`` then thins the training images to a long tail (see ``long_tail``), the test images stay as they are:
+    ``train_subset`` is the size before that. A long tail lies within that of a smaller factor.
     """
-    if train_subset is None and test_subset is None:
+    if train_subset is None and test_subset is None and imbalance is None:
         return dataset
-    chosen: dict[str, np.ndarray] = {}
-    for part, size, labels in (
-        ("train", train_subset, dataset.train_labels),
-        ("test", test_subset, dataset.test_labels),
-    ):
-        chosen[part] = _balanced(dataset, part, size, labels, subset_seed)
-    train, test = chosen["train"], chosen["test"]
+    train = _chosen(dataset, "train", train_subset, dataset.train_labels, subset_seed, imbalance)
+    test = _chosen(dataset, "test", test_subset, dataset.test_labels, subset_seed, None)
     return dataclasses.replace(
         dataset,
         train_images=dataset.train_images[train],
         train_labels=dataset.train_labels[train],
+        train_index=dataset.train_index[train],
+        train_open=dataset.train_open[train],
         test_images=dataset.test_images[test],
         test_labels=dataset.test_labels[test],
     )
 
 
-def _balanced(dataset: Dataset, part: str, size: int | None, labels: np.ndarray, seed: int) -> np.ndarray:
-    if size is None or size == len(labels):
-        return np.arange(len(labels))
-    if size < 1 or size > len(labels):
+def long_tail(sizes: np.ndarray, factor: float) -> np.ndarray:
+    """Images a class keeps in a long tail, int64 ``[K]``: n_c = n_max factor^(-c / (K - 1)), rounded down.
+
+    The profile of Cui et al. 2019 (and of the LDAM code, which rounds down too): class 0 is ``factor`` times as
+    frequent as class K-1. n_max is the largest number for which every class has enough: the class size, when all are
+    equal. A class that has images keeps at least one.
+
+    >>> long_tail(np.full(10, 5000), 100)
+    array([5000, 2997, 1796, 1077,  645,  387,  232,  139,   83,   50])
+    """
+    share = float(factor) ** (-np.arange(len(sizes)) / max(len(sizes) - 1, 1))
+    there = sizes > 0
+    largest = np.floor(np.min(sizes[there] / share[there]) + 1e-9)
+    kept = np.maximum(np.floor(largest * share + 1e-9), 1).astype(np.int64)
+    thinned: np.ndarray = np.minimum(kept, sizes)
+    return thinned
+
+
+def _chosen(
+    dataset: Dataset, part: str, size: int | None, labels: np.ndarray, seed: int, imbalance: float | None
+) -> np.ndarray:
+    if size is not None and (size < 1 or size > len(labels)):
         raise DataError(f"{dataset.id}: {part}_subset must be 1 .. {len(labels)}, not {size}")
+    quotas = np.bincount(labels, minlength=dataset.num_classes)
+    if size is not None and size != len(labels):
+        quotas = _balanced(dataset, part, size, quotas)
+    if imbalance is not None:
+        quotas = long_tail(quotas, imbalance)
+    if quotas.sum() == len(labels):
+        return np.arange(len(labels))
+    return Draws(seed, "subset", part).choose_within(labels, quotas)
+
+
+def _balanced(dataset: Dataset, part: str, size: int, available: np.ndarray) -> np.ndarray:
     classes = dataset.num_classes
-    quotas = np.full(classes, size // classes) + (np.arange(classes) < size % classes)
-    available = np.bincount(labels, minlength=classes)
+    quotas: np.ndarray = np.full(classes, size // classes) + (np.arange(classes) < size % classes)
     short = np.flatnonzero(available < quotas)
     if len(short):
         c = int(short[0])
@@ -261,7 +317,7 @@ def _balanced(dataset: Dataset, part: str, size: int | None, labels: np.ndarray,
             f"{dataset.id}: {part}_subset {size} needs {quotas[c]} images of class '{dataset.class_names[c]}', "
             f"there are {available[c]}; a class-balanced subset of at most {int(available.min()) * classes} is possible"
         )
-    return Draws(seed, "subset", part).choose_within(labels, quotas)
+    return quotas
 
 
 def split_holdout(noisy_labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

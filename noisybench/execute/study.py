@@ -10,9 +10,9 @@ from noisybench.data import DataFolder
 from noisybench.errors import StaleData
 from noisybench.execute.local import Queue, Stop, run_here, run_in_workers
 from noisybench.execute.work import Event, Session
-from noisybench.spec import RunSpec, canonical_json
+from noisybench.spec import RunSpec, at, canonical_json
 from noisybench.store import Store, set_aside
-from noisybench.train.setup import load_subset
+from noisybench.train.setup import load_subset, other_images
 
 DAMAGED = "its predictions are damaged"
 
@@ -34,6 +34,9 @@ class Standing:
 
 def fingerprints(runs: Iterable[RunSpec], folder: DataFolder) -> dict[str, str]:
     """Load every data set the runs name (downloading what may be) -> canonical data set block: fingerprint."""
+    runs = list(runs)
+    for block in {canonical_json(b): b for spec in runs if (b := at(spec.data, "noise.open_set.from"))}.values():
+        other_images(block, folder)
     blocks = {canonical_json(spec.data["dataset"]): spec.data for spec in runs}
     return {key: load_subset(data, folder).fingerprint for key, data in blocks.items()}
 

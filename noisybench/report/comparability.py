@@ -147,6 +147,20 @@ def expected_wrong_share(score: Score) -> float | None:
     return None
 
 
+def open_set(pair: Pair) -> Iterator[Reason]:
+    """Images of another data set among the training images? No published score here has any."""
+    ours = pair.ours("noise.open_set")
+    if ours:
+        yield Reason("open_set", DIFFERS, f"open-set images: none published, {100 * ours['rate']:.3g} % here")
+
+
+def long_tail(pair: Pair) -> Iterator[Reason]:
+    """Classes of equal size? No published score here has a long tail."""
+    factor = pair.ours("dataset.imbalance")
+    if factor is not None:
+        yield Reason("long_tail", DIFFERS, f"imbalance factor: 1 published, {_number(factor)} here")
+
+
 def selection(pair: Pair) -> Iterator[Reason]:
     """Which epoch counts?"""
     theirs = RULES[pair.score.epoch] if pair.score.epoch else None
@@ -339,6 +353,8 @@ CHECKS: tuple[Callable[[Pair], Iterator[Reason]], ...] = (
     count,
     mapping,
     wrong_share,
+    open_set,
+    long_tail,
     selection,
     metric,
     epochs,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noisybench.spec import canonical_json
-from noisybench.suite.grammar import COMMON, MAX_RUNS, MIXUP, TRAINING, slot_at
+from noisybench.suite.grammar import COMMON, MAX_RUNS, MIXUP, OPEN_SET, TRAINING, slot_at
 from noisybench.suite.merge import component_of
 from noisybench.suite.reading import Node, plain
 from noisybench.suite.resolve import Schema, is_axis
@@ -41,7 +41,9 @@ Spread = Iterator[tuple[tuple[Step, ...], Node]]
 def spread(node: Node, path: str) -> Spread:
     """All combinations of the axes below ``node``, the first written outermost, as (steps, tree without axes)."""
     slot = slot_at(path)
-    if slot is not None:
+    if path == "noise.open_set.from":
+        yield (), node
+    elif slot is not None:
         yield from _spread_component(node, path)
     elif path == "method.mixup":
         yield from _spread_mixup(node)
@@ -50,6 +52,8 @@ def spread(node: Node, path: str) -> Spread:
             yield from _spread_values(node, path)
         else:
             yield (), node
+    elif path == "noise.open_set" and node.is_mapping:
+        yield from _spread_keys(node, path, lambda key: OPEN_SET if key in OPEN_SET.keys else None)
     elif path in ("", "training", "method") and node.is_mapping:
         schema = TRAINING if path == "training" else None
         yield from _spread_keys(node, path, lambda key: schema if schema and key in schema.keys else None)

@@ -106,7 +106,8 @@ def _entries(node: Node, block: str, resolver: Resolver) -> list[Entry]:
 def _label(data: Mapping[str, Any], block: str) -> str:
     if block == "noise":
         rate = data.get("rate")
-        return str(data["kind"]) if rate is None else f"{data['kind']} {text_of(rate)}"
+        closed = str(data["kind"]) if rate is None else f"{data['kind']} {text_of(rate)}"
+        return f"{closed} + open-set {text_of(data['open_set']['rate'])}" if data.get("open_set") else closed
     return str(data.get("id") or data["name"]) if block == "dataset" else str(data["name"])
 
 

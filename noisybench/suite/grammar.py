@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -70,20 +71,64 @@ class Training(pydantic.BaseModel):
 
 
 class DatasetKeys(pydantic.BaseModel):
-    """Keys that every data set takes. Subsets are class-balanced; ``validation`` is the share held out, noisy."""
+    """Keys that every data set takes. Subsets are class-balanced; ``imbalance`` then thins the training images to a
+    long tail, its first class that many times as frequent as its last; ``validation`` is the share held out, noisy."""
 
     model_config = STRICT
     train_subset: Annotated[int, Field(ge=1)] | None = None
     test_subset: Annotated[int, Field(ge=1)] | None = None
+    imbalance: Annotated[float, Field(ge=1)] | None = None
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     subset_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
+def _open_set(value: Any) -> Any:
+    """``{rate, from}`` with ``from`` a data set by name or as a mapping of its own parameters, defaults filled in."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a mapping such as {rate: 0.2, from: cifar100} or null")
+    for key in ("rate", "from"):
+        if key not in value:
+            raise ValueError(f"open_set needs '{key}', as in {{rate: 0.2, from: cifar100}}")
+    try:
+        for key in value:
+            if key not in ("rate", "from"):
+                raise ParameterError(f"open_set has no key '{key}'; it takes: rate, from")
+        if not OPEN_SET.fits("rate", value["rate"]):
+            raise ParameterError(f"must be a number from 0 to 1, not {registry.shown(value['rate'])}", key="rate")
+        return {"rate": value["rate"], "from": _other_dataset(value["from"])}
+    except ParameterError as error:
+        raise ValueError(str(error)) from None
+
+
+def _other_dataset(value: Any) -> dict[str, Any]:
+    named = {"name": value} if isinstance(value, str) else value
+    if not isinstance(named, Mapping) or not isinstance(named.get("name"), str):
+        raise ParameterError("must be a data set's name or a mapping with 'name'", key="from")
+    component = registry.get("dataset", named["name"])
+    try:
+        params = component.validate({key: item for key, item in named.items() if key != "name"})
+    except ParameterError as error:
+        raise ParameterError(error.message, key=f"from.{error.key}".rstrip(".")) from None
+    if "id" in params and params["id"] is None and params.get("path"):
+        params["id"] = Path(str(params["path"])).stem
+    return {"name": component.name, **params}
+
+
+class OpenSetKeys(pydantic.BaseModel):
+    """``noise.open_set``: the share of the training images that are replaced by images of the data set ``from``."""
+
+    model_config = STRICT
+    rate: Annotated[float, Field(ge=0, le=1)]
+
+
 class NoiseKeys(pydantic.BaseModel):
-    """Keys that every noise takes. ``seed``: null means the run's seed."""
+    """Keys that every noise takes. ``seed``: null means the run's seed. ``open_set``: images replaced, labels kept."""
 
     model_config = STRICT
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    open_set: Annotated[dict[str, Any] | None, BeforeValidator(_open_set)] = None
 
 
 class Mixup(pydantic.BaseModel):
@@ -137,6 +182,7 @@ HEADER = Block("a suite", Header)
 REPORT = Block("report", Report)
 TRAINING = Block("training", Training)
 MIXUP = Block("mixup", Mixup)
+OPEN_SET = Block("open_set", OpenSetKeys)
 COMMON: dict[str, Block] = {"dataset": Block("a data set", DatasetKeys), "noise": Block("noise", NoiseKeys)}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "training": TRAINING.defaults,

@@ -16,7 +16,7 @@ from noisybench.suite.reading import Node, plain
 OVERRIDE_KEYS = ("when", "set", "skip")
 NEVER_SET = {"dataset": "the data set", "noise": "the noise", "seed": "a seed", "seeds": "the seeds"}
 LABELLED = ("dataset", "noise", "model", "method")
-RATE_PATHS = ("noise", "noise.rate", "noise.kind")
+RATE_PATHS = ("noise", "noise.rate", "noise.kind", "noise.open_set", "noise.open_set.rate")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,10 @@ def shrink(data: Mapping[str, Any], available: Callable[[Mapping[str, Any]], boo
         from noisybench.data import synthetic_like
 
         dataset = synthetic_like(dataset)
+    noise = dict(data["noise"])
+    open_set = noise.get("open_set")
+    if open_set is not None and not available(open_set["from"]):
+        noise["open_set"], synthetic = {**open_set, "from": _other(open_set["from"])}, True
     training = dict(data["training"])
     before, after = training["epochs"], min(training["epochs"], EPOCHS)
     training |= {
@@ -29,13 +33,27 @@ def shrink(data: Mapping[str, Any], available: Callable[[Mapping[str, Any]], boo
         "batch_size": min(training["batch_size"], BATCH),
         "warmup": scale(training["warmup"], before, after),
     }
-    small: dict[str, Any] = {**data, "dataset": dataset, "training": training, "method": dict(data["method"])}
+    small: dict[str, Any] = {
+        **data,
+        "dataset": dataset,
+        "noise": noise,
+        "training": training,
+        "method": dict(data["method"]),
+    }
     for slot, mapping in list(component_mappings(small)):
         component = registry.get(slot.family, mapping[slot.name_key])
         counted = {key for key in component.keys if "epochs" in component.markers(key) and key in mapping}
         if counted:
             _put(small, slot.path.split("."), {key: scale(mapping[key], before, after) for key in counted})
     return small, synthetic
+
+
+def _other(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Synthetic images in place of those that open-set noise takes: not those of the synthetic data set itself."""
+    from noisybench.data import COMMON_KEYS, synthetic_like
+
+    made = {key: value for key, value in synthetic_like(block).items() if key not in COMMON_KEYS}
+    return {**made, "seed": 1}
 
 
 def scale(value: Any, before: int, after: int) -> Any:

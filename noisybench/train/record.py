@@ -18,10 +18,11 @@ import numpy as np
 import torch
 
 import noisybench
+from noisybench.noise import expected_rate, measured_transition
 from noisybench.spec import RunSpec
 from noisybench.store import Store, set_aside, write_arrays, write_atomic
 from noisybench.train import checkpoint
-from noisybench.train.evaluation import confusion, training_diagnostics
+from noisybench.train.evaluation import closed_index, confusion, training_diagnostics
 
 if TYPE_CHECKING:
     from noisybench.train.trainer import Run
@@ -61,6 +62,7 @@ def write(run: Run, status: str) -> dict[str, Any]:
         "final": _final(run, final),
         "gradient_evaluations": run.progress.gradient_evaluations
         + (run.materials.teacher.gradient_evaluations if run.materials.teacher else 0),
+        "details": {key: float(value) for key, value in run.algorithm.details().items()},
         "curves_sha256": content,
     }
     provenance = _provenance(run) | {"files": files, "error": None, "traceback": None}
@@ -129,7 +131,7 @@ def _final_diagnostics(run: Run) -> dict[str, Any]:
     task, predict = run.task, run.algorithm.predict
     train = task.evaluate(predict, task.images).argmax(dim=1)
     test = task.evaluate(predict, run.test[0]).argmax(dim=1)
-    index = task.index
+    index = closed_index(task, run.truth)
     shares = training_diagnostics(train[index], run.truth.noisy[index], run.truth.clean[index])
     return {
         "train": train.cpu().numpy(),
@@ -170,20 +172,41 @@ def _data(run: Run) -> dict[str, Any]:
 
 
 def _noise(run: Run) -> dict[str, Any]:
+    """Shares of the training part: ``realised_rate`` is labelled as another class of the task, ``open_set_rate`` shows
+    no class of the task; the two add up to the wrong share. ``expected_rate`` leaves open-set images out of account."""
     noise, index, holdout = run.materials.noise, run.materials.index, run.materials.holdout
     teacher, clean = run.materials.teacher, run.materials.dataset.train_labels
-    small = len(noise.transition) <= LARGE_MATRIX
+    flipped, open_set = run.materials.flipped, run.materials.open_set
+    new_wrong = None if teacher is None else (teacher.labels != clean) | open_set.mask
+    some = open_set.sha256 is not None
     return {
         "kind": noise.kind,
         "rate": noise.rate,
-        "realised_rate": float(noise.flipped[index].mean()),
-        "realised_rate_holdout": float(noise.flipped[holdout].mean()) if len(holdout) else None,
-        "transition": noise.transition.tolist() if small else None,
+        "expected_rate": expected_rate(
+            noise.kind, noise.params, noise.num_classes, np.bincount(clean, minlength=noise.num_classes)
+        ),
+        "realised_rate": float(flipped[index].mean()),
+        "realised_rate_holdout": float(flipped[holdout].mean()) if len(holdout) else None,
+        "open_set_rate": float(open_set.mask[index].mean()) if some else None,
+        "open_set_rate_holdout": float(open_set.mask[holdout].mean()) if some and len(holdout) else None,
+        "open_set_sha256": open_set.sha256,
+        "transition": _transition(run).tolist() if len(noise.transition) <= LARGE_MATRIX else None,
         "sha256": noise.sha256,
         "seed": noise.seed,
+        "details": dict(noise.details),
         "relabel_sha256": None if teacher is None else teacher.sha256,
-        "new_label_wrong_share": None if teacher is None else float((teacher.labels != clean)[index].mean()),
+        "new_label_wrong_share": None if new_wrong is None else float(new_wrong[index].mean()),
     }
+
+
+def _transition(run: Run) -> np.ndarray:
+    """The measured matrix of the whole training subset, open-set images left out."""
+    closed = ~run.materials.open_set.mask
+    noise = run.materials.noise
+    if closed.all():
+        return noise.transition
+    clean = run.materials.dataset.train_labels
+    return measured_transition(clean[closed], noise.labels[closed], run.task.num_classes)
 
 
 def _curves(run: Run, final: dict[str, Any] | None) -> dict[str, np.ndarray]:
@@ -193,7 +216,7 @@ def _curves(run: Run, final: dict[str, Any] | None) -> dict[str, np.ndarray]:
     if final is not None:
         columns["confusion"] = final["confusion"]
     if run.task.num_classes > LARGE_MATRIX:
-        columns["transition"] = run.materials.noise.transition
+        columns["transition"] = _transition(run)
     return columns
 
 

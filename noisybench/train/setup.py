@@ -6,21 +6,24 @@ import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from noisybench.data import DataFolder, Dataset, prepare, split_holdout
+from noisybench.data import DataFolder, Dataset, load_dataset, prepare, split_holdout
 from noisybench.errors import DataError, StoreError
 from noisybench.methods.task import Numerics, Oracle, Task
 from noisybench.noise import NoisyLabels, inject
+from noisybench.noise.open_set import OpenSet, present, replace_images
 from noisybench.spec import canonical_json
 from noisybench.store import Store
 from noisybench.train.evaluation import Truth
 
 _cache: dict[str, Dataset] = {}
+_others: dict[str, np.ndarray] = {}
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,12 @@ class Teacher:
 @dataclass(frozen=True)
 class Materials:
     """What a run is made from, on the CPU: ``spec`` with its files found, ``index`` and ``holdout`` as positions in the
-    training subset."""
+    training subset. Train on ``open_set.images``: those of ``dataset`` with open-set noise."""
 
     spec: Mapping[str, Any]
     dataset: Dataset
     noise: NoisyLabels
+    open_set: OpenSet
     index: np.ndarray
     holdout: np.ndarray
     teacher: Teacher | None
@@ -49,6 +53,12 @@ class Materials:
     def labels(self) -> np.ndarray:
         """Labels to train on: a teacher's predictions, or the noisy ones."""
         return self.noise.labels if self.teacher is None else self.teacher.labels
+
+    @property
+    def flipped(self) -> np.ndarray:
+        """bool ``[N]``: shows a class of the task and is labelled as another. Open-set images are no flips."""
+        flips: np.ndarray = self.noise.flipped & ~self.open_set.mask
+        return flips
 
 
 def load_subset(spec: Mapping[str, Any], folder: DataFolder) -> Dataset:
@@ -60,18 +70,45 @@ def load_subset(spec: Mapping[str, Any], folder: DataFolder) -> Dataset:
     return _cache[key]
 
 
-def noisy_labels(spec: Mapping[str, Any], dataset: Dataset) -> NoisyLabels:
-    """Inject the spec's noise into the training subset. Depends on data set, noise block and noise seed only."""
+def noisy_labels(spec: Mapping[str, Any], dataset: Dataset, folder: Path | None = None) -> NoisyLabels:
+    """Inject the spec's noise into the training subset. Depends on data set, noise block and noise seed only.
+
+    ``folder`` is where the human labels lie.
+    """
     params = dict(spec["noise"])
     kind, seed = params.pop("kind"), params.pop("seed", None)
+    params.pop("open_set", None)
     return inject(
         dataset.train_labels,
         kind,
         num_classes=dataset.num_classes,
         seed=spec["seed"] if seed is None else seed,
         images=dataset.train_images,
+        index=dataset.train_index,
+        folder=folder,
         **params,
     )
+
+
+def open_set_noise(spec: Mapping[str, Any], dataset: Dataset, seed: int, folder: DataFolder) -> OpenSet:
+    """Replace training images as the spec's noise says; the open-set images a data set brings itself count too.
+
+    Labels are injected apart from this: an image may be replaced whether its label is flipped or not.
+    """
+    wanted = spec["noise"].get("open_set")
+    if wanted is None:
+        return present(dataset.train_images, dataset.train_open)
+    others = other_images(wanted["from"], folder)
+    return replace_images(dataset.train_images, others, rate=wanted["rate"], seed=seed, already=dataset.train_open)
+
+
+def other_images(block: Mapping[str, Any], folder: DataFolder) -> np.ndarray:
+    """Training images of the data set that open-set noise takes its images from; kept for the next run."""
+    key = canonical_json([block, str(folder.path), str(folder.suite_dir)])
+    if key not in _others:
+        _others.clear()
+        _others[key] = load_dataset(block, folder).train_images
+    return _others[key]
 
 
 def resolve_files(spec: Mapping[str, Any], folder: DataFolder) -> dict[str, Any]:
@@ -96,9 +133,10 @@ def gather(spec: Mapping[str, Any], folder: DataFolder, store: Store) -> Materia
     """Data, noise, hold-out and, for a student, the predictions of its teacher."""
     dataset = load_subset(spec, folder)
     spec = resolve_files(spec, folder)
-    noise = noisy_labels(spec, dataset)
+    noise = noisy_labels(spec, dataset, folder.path)
     index, holdout = split_holdout(noise.labels, spec["dataset"]["validation"], noise.seed)
-    return Materials(spec, dataset, noise, index, holdout, _teacher(spec, store, len(noise.labels)))
+    open_set = open_set_noise(spec, dataset, noise.seed, folder)
+    return Materials(spec, dataset, noise, open_set, index, holdout, _teacher(spec, store, len(noise.labels)))
 
 
 def _teacher(spec: Mapping[str, Any], store: Store, size: int) -> Teacher | None:
@@ -122,11 +160,12 @@ def make_task(materials: Materials, numerics: Numerics, check_stop: Any) -> Task
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
     def oracle() -> Oracle:
-        return Oracle(float(materials.noise.realised_rate), as_tensor(dataset.train_labels))
+        wrong = materials.flipped | materials.open_set.mask
+        return Oracle(float(wrong.mean()), as_tensor(dataset.train_labels))
 
     return Task(
         materials.spec,
-        images=as_tensor(dataset.train_images),
+        images=as_tensor(materials.open_set.images),
         labels=as_tensor(materials.labels),
         index=as_tensor(materials.index),
         holdout=as_tensor(materials.holdout),
@@ -143,7 +182,9 @@ def make_truth(materials: Materials, device: torch.device) -> tuple[Truth, tuple
     """Injected and clean labels, and the test set, on the device; the trainer's own."""
     dataset = materials.dataset
     truth = Truth(
-        torch.from_numpy(materials.noise.labels).to(device), torch.from_numpy(dataset.train_labels).to(device)
+        torch.from_numpy(materials.noise.labels).to(device),
+        torch.from_numpy(dataset.train_labels).to(device),
+        torch.from_numpy(materials.open_set.mask).to(device),
     )
     test = torch.from_numpy(dataset.test_images).to(device), torch.from_numpy(dataset.test_labels).to(device)
     return truth, test

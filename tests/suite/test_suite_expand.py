@@ -38,6 +38,7 @@ def test_a_spec_has_the_shape_every_part_relies_on(load: Callable[..., Suite]) -
         "name": "digits",
         "train_subset": None,
         "test_subset": None,
+        "imbalance": None,
         "validation": 0.0,
         "subset_seed": 0,
     }

@@ -118,6 +118,7 @@ def test_one_block_alone_can_be_resolved() -> None:
         "name": "digits",
         "train_subset": None,
         "test_subset": None,
+        "imbalance": None,
         "validation": 0.0,
         "subset_seed": 0,
     }
