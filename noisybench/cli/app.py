@@ -117,19 +117,88 @@ def report(
 def inject(
     dataset: Annotated[str, typer.Option(help="Data set name, or a YAML mapping: '{name: npz, path: a.npz}'.")],
     kind: Annotated[str, typer.Option(help="Kind of noise (see: noisybench list noise).")],
-    out: Annotated[Path, typer.Option(help="npz to write.")],
+    out: Annotated[
+        Path, typer.Option(help="File to write: .npz, .npy, .csv, .json (DivideMix) or .pt (CIFAR-N); and a sidecar.")
+    ],
     rate: Annotated[float | None, typer.Option(help="Requested rate, 0 to 1.")] = None,
-    seed: Annotated[int, typer.Option(help="Noise seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Noise seed.")] = 0,
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another parameter of the kind; repeatable.")
     ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the measured matrix with class names.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the measured matrix: FILE.svg or FILE.png.")] = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
 ) -> None:
     """Corrupt a data set's training labels and save them."""
-    from noisybench.cli.inspect import inject_labels
+    from noisybench.cli.inject import inject_labels
 
-    inject_labels(dataset, kind, out, rate, seed, sets or [], data_dir, plugin or [])
+    inject_labels(
+        dataset,
+        kind,
+        out,
+        rate=rate,
+        seed=seed,
+        sets=sets or [],
+        show=show,
+        plot=plot,
+        data_dir=data_dir,
+        plugins=plugin or [],
+    )
+
+
+@app.command()
+def posterior(
+    dataset: Annotated[str, typer.Option(help="Data set name, or a YAML mapping: '{name: npz, path: a.npz}'.")],
+    out: Annotated[Path, typer.Option(help="npz to write; the noise 'pmd' reads it.")],
+    model: Annotated[str, typer.Option(help="Network: a name or a YAML mapping.")] = "resnet34",
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs; the last one is recorded.")] = 25,
+    lr: Annotated[float, typer.Option(min=0.0, help="Learning rate, constant.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 128,
+    share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share of the training images trained on.")] = 0.9,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of split, network, order and augmentation.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+) -> None:
+    """Train a network on clean labels and save the posterior that PMD noise is made from."""
+    from noisybench.cli.posterior import write_posterior
+
+    write_posterior(
+        dataset,
+        out,
+        model=model,
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        share=share,
+        seed=seed,
+        device=device,
+        threads=threads,
+        data_dir=data_dir,
+        plugins=plugin or [],
+    )
+
+
+bench = typer.Typer(help="Measure speed.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench, name="bench")
+
+
+@bench.callback()
+def _bench() -> None:
+    """Measure speed."""
+
+
+@bench.command("noise")
+def bench_noise(
+    size: Annotated[int, typer.Option(min=1000, help="Labels to corrupt.")] = 10_000_000,
+    repeats: Annotated[int, typer.Option(min=1, help="Repetitions; the best counts.")] = 3,
+) -> None:
+    """Time the injection of label noise against a loop as published code has it."""
+    from noisybench.cli.bench import print_noise_benchmark
+
+    print_noise_benchmark(size, repeats)
 
 
 @app.command("list")

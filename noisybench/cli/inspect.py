@@ -1,4 +1,4 @@
-"""The commands that look: report, inject, list, show, validate."""
+"""The commands that look: report, list, show, validate."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from tabulate import tabulate
 
 from noisybench import registry
-from noisybench.errors import InputError, UnknownName
+from noisybench.errors import UnknownName
 
 console = Console(soft_wrap=True, highlight=False, markup=False)
 
@@ -27,61 +26,6 @@ def print_report(folder: Path, accuracy: str | None, compare: Sequence[str] | No
     console.print(made.to_text())
     made.write(out or folder)
     console.print(f"Full report: {(out or folder) / 'report.md'} (also .csv and .json)")
-
-
-# -- inject -----------------------------------------------------------------------------------------------------------
-
-
-def inject_labels(
-    dataset: str,
-    kind: str,
-    out: Path,
-    rate: float | None,
-    seed: int,
-    sets: Sequence[str],
-    data_dir: Path | None,
-    plugins: Sequence[Path],
-) -> None:
-    """Corrupt the training labels of a data set and write them with everything needed to check them."""
-    from noisybench.data import DataFolder, default_data_dir, prepare
-    from noisybench.noise import inject
-    from noisybench.suite import resolve_dataset
-
-    _load(plugins)
-    registry.get("noise", kind)  # before any data is read
-    params = dict(_assignment(text) for text in sets)
-    if rate is not None:
-        params["rate"] = rate
-    block = resolve_dataset(_yaml(dataset, "--dataset"))
-    if out.is_dir() or not out.resolve().parent.is_dir():
-        raise InputError(f"--out {out}: not a file in an existing folder")
-    data = prepare(block, DataFolder(data_dir or default_data_dir(), Path.cwd()))
-    noisy = inject(data.train_labels, kind, num_classes=data.num_classes, seed=seed, images=data.train_images, **params)
-    noisy.save(out)
-    wrong = int(noisy.flipped.sum())
-    console.print(f"{data.name}: {wrong:,} of {len(noisy.labels):,} labels are wrong ({noisy.realised_rate:.2%}).")
-    console.print(f"Measured transition (row: true class; percent), SHA-256 of the labels {noisy.sha256[:16]}:")
-    names = [name[:10] for name in data.class_names]
-    rows = [[name, *(f"{100 * share:.1f}" for share in row)] for name, row in zip(names, noisy.transition, strict=True)]
-    if len(names) <= 20:
-        console.print(tabulate(rows, headers=["", *names], stralign="right", disable_numparse=True))
-    console.print(f"Written: {out}")
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise InputError(f"--set {text}: must be KEY=VALUE")
-    return key, _yaml(value, f"--set {text}")
-
-
-def _yaml(text: str, where: str) -> Any:
-    from noisybench.suite import parse_value
-
-    try:
-        return parse_value(text)
-    except (yaml.YAMLError, InputError) as error:
-        raise InputError(f"{where}: not a YAML value: {text}") from error
 
 
 def _load(plugins: Sequence[Path]) -> None:
