@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
+import pytest
+
+from noisybench.data import DataFolder
 from noisybench.spec import RunSpec
+from noisybench.store import Store
+from noisybench.train.trainer import Interrupted, train
 
 SMALL: dict[str, Any] = {
     "dataset": {"name": "digits", "train_subset": 300, "test_subset": 100, "validation": 0.0, "subset_seed": 0},
@@ -39,3 +45,17 @@ def small_spec(changes: dict[str, Any] | None = None) -> RunSpec:
             node = node[part]
         node[last] = value
     return RunSpec.of(data, defaults={})
+
+
+def stopped_after(spec: RunSpec, store: Store, folder: DataFolder, epochs: int) -> None:
+    """Train until ``epochs`` epochs are done, be asked to stop, and leave a checkpoint."""
+    seen: list[str] = []
+    with pytest.raises(Interrupted):
+        train(
+            spec,
+            store,
+            folder,
+            observe=lambda event: seen.append(event["type"]),
+            stop_after=lambda: math.inf if seen.count("epoch") >= epochs else None,
+        )
+    assert seen.count("epoch") == epochs
