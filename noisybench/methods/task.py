@@ -110,6 +110,13 @@ class Task:
         self.optimizer_models.append(list(models))
         return optimizer
 
+    def release(self, models: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        """Forget networks and optimisers that are not used any more, so that their memory can go."""
+        kept = [i for i, item in enumerate(self.optimizers) if all(item is not other for other in optimizers)]
+        self.optimizers = [self.optimizers[i] for i in kept]
+        self.optimizer_models = [self.optimizer_models[i] for i in kept]
+        self.models = [model for model in self.models if all(model is not other for other in models)]
+
     def forward(self, model: nn.Module, images: Tensor) -> Tensor:
         """Logits ``[B, K]`` in float32: the network runs in the run's precision, losses never do."""
         logits: Tensor
