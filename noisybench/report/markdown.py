@@ -76,8 +76,7 @@ def _main(grid: Grid, notes: Footnotes) -> list[str]:
         rows.append([escape(row), *cells])
     blocks = [table(["method", *(escape(c.short) for c in grid.columns)], rows)]
     lines = remarks.legend(grid, "**Bold**", "*Italic*")
-    if lines:
-        blocks.append(" ".join(lines))
+    blocks.append(" ".join([*lines, escape(remarks.conventions(grid))]))
     chosen = remarks.chosen(grid)
     if chosen:
         blocks.append("\n".join(f"- {escape(line)}" for line in chosen))

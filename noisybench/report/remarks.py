@@ -20,6 +20,10 @@ MARKS = {
 }
 
 
+WORDED = ("flip", "count", "mapping", "variant", "type", "labels", "targets")
+"""Noise parameters that are conventions: a table names them."""
+
+
 def entry_notes(entry: Entry) -> list[str]:
     """Footnotes of one place of the main table."""
     notes = [MARKS.get(mark, mark) for mark in entry.cell.marks]
@@ -75,6 +79,23 @@ def legend(grid: Grid, best: str, tied: str) -> list[str]:
     if any(e.diverged for e in entries):
         out.append("A method with a diverged run is not ranked.")
     return out
+
+
+def conventions(grid: Grid) -> str:
+    """How the labels were corrupted: each kind's parameters, and the share that really is wrong in each column."""
+    kinds: dict[str, list[str]] = {}
+    for column in grid.columns:
+        cells = [entry.cell for entry in grid.column(column).values()]
+        noise = cells[0].settings["noise"]
+        stated = {k: v for k, v in noise.items() if k in WORDED and isinstance(v, str)}
+        kind = f"{column.kind} ({', '.join(stated.values())})" if stated else column.kind
+        shares = [share for cell in cells for share in cell.values("noise.realised_rate").values()]
+        told = f"{100 * min(shares):.1f}" if shares else "not measured"
+        if shares and f"{100 * max(shares):.1f}" != told:
+            told += f" to {100 * max(shares):.1f}"
+        kinds.setdefault(kind, []).append(told)
+    parts = [f"{kind}: {', '.join(shares)} %" for kind, shares in kinds.items()]
+    return f"Share of training labels that is wrong, as measured, column by column: {'; '.join(parts)}."
 
 
 def warnings(report: Report) -> list[str]:

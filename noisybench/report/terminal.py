@@ -27,8 +27,8 @@ def render(report: Report, width: int) -> str:
             blocks.append(f"{grid.dataset}, {grid.model}")
         rows = [[row, *(_cell(grid.entry(row, c), notes) for c in grid.columns)] for row in grid.rows]
         blocks += _tables(["method", *(c.short for c in grid.columns)], rows, width)
-        below = remarks.legend(grid, "*", "~")
-        blocks += [_wrap(" ".join(below), width)] if below else []
+        below = [*remarks.legend(grid, "*", "~"), remarks.conventions(grid)]
+        blocks.append(_wrap(" ".join(below), width))
         blocks += [_wrap(line, width) for line in remarks.chosen(grid)]
         head, shares = markdown.memorised_rows(grid)
         if shares:
