@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ def record_posterior(
     lr: float = 1e-3,
     batch_size: int = 128,
     share: float = 0.9,
+    augment: Sequence[Any] = AUGMENT,
     seed: int = 0,
     device: str = "cpu",
     observe: Callable[[int, float], None] = lambda epoch, loss: None,
@@ -63,7 +64,7 @@ def record_posterior(
             labels,
             seed=seed,
             batch_size=batch_size,
-            augment=AUGMENT,
+            augment=augment,
             mean=dataset.mean,
             std=dataset.std,
             index=torch.from_numpy(positions),

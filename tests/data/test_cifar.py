@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from noisybench.data import DataFolder, is_available
+from noisybench.data import DataFolder, Dataset, is_available, take_subset
 from noisybench.data import cifar as module
 from noisybench.errors import DataError
 
@@ -184,3 +184,41 @@ def test_extracted_folder_with_other_pixels_names_the_other_route(tmp_path):
     (tmp_path / archive.folder / "data_batch_3").unlink()
     with pytest.raises(DataError, match="data_batch_3 is missing"):
         module.load(archive, DataFolder(tmp_path))
+
+
+# -- CIFAR-80N ---------------------------------------------------------------------------------------------------------
+
+
+def hundred() -> Dataset:
+    """100 classes of 20 training and 2 test images; the first pixel is the class."""
+    train, test = np.repeat(np.arange(100), 20), np.repeat(np.arange(100), 2)
+
+    def images(labels: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (len(labels), 3, 2, 2)).copy()
+
+    names = tuple(f"class {c}" for c in range(100))
+    return Dataset("cifar100", "cifar100", images(train), train, images(test), test, names)
+
+
+def test_the_last_classes_of_cifar80n_are_open_set():
+    full = hundred()
+    data = module.with_open_classes(full, 20, 0)
+    assert (data.num_classes, data.id, data.comparable_as) == (80, "cifar80n", None)
+    assert len(data.train_labels) == 2000
+    assert (data.train_open == (full.train_labels >= 80)).all()
+    closed = ~data.train_open
+    assert (data.train_labels[closed] == full.train_labels[closed]).all()
+    assert data.train_images[data.train_open][:, 0, 0, 0].min() == 80  # their images stay
+    assert sorted(set(data.test_labels)) == list(range(80))
+    assert (data.test_images[:, 0, 0, 0] == data.test_labels).all()
+    drawn = np.bincount(data.train_labels[data.train_open], minlength=80)
+    assert drawn.sum() == 400
+    assert ((drawn - 5) ** 2 / 5).sum() < 130  # chi-squared, 79 degrees of freedom: uniform over the 80
+    assert (module.with_open_classes(full, 20, 1).train_labels != data.train_labels).any()
+    assert module.with_open_classes(full, 20, 0).fingerprint == data.fingerprint
+    assert module.with_open_classes(full, 10, 0).id == "cifar90n"
+
+
+def test_a_subset_keeps_the_marks_of_open_set_images():
+    data = take_subset(module.with_open_classes(hundred(), 20, 0), 800, None, 0)
+    assert (data.train_open == (data.train_images[:, 0, 0, 0] >= 80)).all()

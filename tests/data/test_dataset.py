@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from noisybench.data import (
     DataFolder,
@@ -21,6 +24,7 @@ from noisybench.data import (
     synthetic_like,
     take_subset,
 )
+from noisybench.data.dataset import long_tail
 from noisybench.errors import DataError, UnknownName
 
 
@@ -249,3 +253,62 @@ def test_data_id():
     assert data_id({"name": "npz", "path": "some/cells.npz", "id": None}) == "cells"
     assert data_id({"name": "npz", "path": "some/cells.npz", "id": "mine"}) == "mine"
     assert data_id({"name": "imagefolder", "path": "."}) == "imagefolder"
+
+
+# -- long tails --------------------------------------------------------------------------------------------------------
+
+
+def test_the_long_tail_of_cifar10_and_cifar100():
+    """Sizes of the long-tailed CIFAR of Cui et al. 2019: 12,406 and 10,847 images at an imbalance factor of 100."""
+    ten = long_tail(np.full(10, 5000), 100)
+    assert ten.tolist() == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    assert ten.sum() == 12406
+    assert long_tail(np.full(100, 500), 100).sum() == 10847
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 300), min_size=2, max_size=30).filter(lambda sizes: max(sizes) > 0),
+    factor=st.floats(1, 1000),
+)
+def test_a_long_tail_falls_and_never_asks_for_more_than_there_is(sizes, factor):
+    sizes = np.array(sizes)
+    kept = long_tail(sizes, factor)
+    assert (kept <= sizes).all()
+    assert (kept[sizes > 0] >= 1).all()
+    assert (np.diff(kept[sizes > 0]) <= 0).all()
+    if (sizes == sizes[0]).all():
+        assert kept[0] == sizes[0]
+        assert kept[-1] == pytest.approx(max(sizes[0] / factor, 1), abs=1)
+
+
+def test_imbalance_thins_the_training_images_only_and_nests():
+    data = made(np.repeat(np.arange(3), 100), np.repeat(np.arange(3), 10))
+    tail = take_subset(data, None, None, 1, imbalance=100)
+    assert np.bincount(tail.train_labels).tolist() == [100, 10, 1]
+    assert len(tail.test_labels) == 30
+    assert (np.diff(tail.train_labels) >= 0).all()  # the original order
+    assert (data.train_images[tail.train_index] == tail.train_images).all()
+    milder = take_subset(data, None, None, 1, imbalance=10)
+    assert set(tail.train_index) <= set(milder.train_index)
+    half = take_subset(data, 150, None, 1, imbalance=25)
+    assert np.bincount(half.train_labels).tolist() == [50, 10, 2]
+    assert set(half.train_index) <= set(take_subset(data, 150, None, 1).train_index)
+    assert (take_subset(data, None, None, 1, imbalance=1).train_index == np.arange(300)).all()
+
+
+def test_places_in_the_full_training_set_survive_a_subset_of_a_subset():
+    data = made(np.repeat(np.arange(3), 20))
+    once = take_subset(data, 30, None, 0)
+    twice = take_subset(once, 9, None, 5)
+    assert (data.train_images[twice.train_index] == twice.train_images).all()
+    assert data.train_index.tolist() == list(range(60))
+    with pytest.raises(DataError, match="train_index"):
+        dataclasses.replace(once, train_index=np.arange(5))
+
+
+def test_the_spec_names_the_imbalance(tmp_path):
+    spec = {"name": "digits", "train_subset": 500, "test_subset": 100, "imbalance": 10}
+    sizes = np.bincount(prepare(spec, DataFolder(tmp_path, None)).train_labels)
+    assert sizes[0] == 50
+    assert sizes[-1] == 5

@@ -1,0 +1,177 @@
+"""``inject``, ``posterior`` and ``bench noise`` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from noisybench.cli.app import main
+from noisybench.cli.bench import measure_noise, sample_by_sample
+from noisybench.noise import inject, measured_transition, read_labels
+
+Command = Callable[..., tuple[int, str, str]]
+REAL_DATA = os.environ.get("NOISYBENCH_DATA", "")
+SYMMETRIC = ("inject", "--dataset", "digits", "--kind", "symmetric", "--rate", "0.4")
+
+
+@pytest.fixture
+def nb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command in an empty folder; exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NOISYBENCH_DATA", str(tmp_path / "data"))
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["noisybench", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy", "csv", "json", "pt"])
+def test_what_is_written_reads_back_as_the_same_labels(nb: Command, suffix: str) -> None:
+    code, out, err = nb(*SYMMETRIC, "--out", f"labels.{suffix}")
+    assert (code, err) == (0, "")
+    assert "519 of 1,297 labels are wrong (40.02%)" in out  # 0.4 of 1,297 is 518.8
+    assert "true class" not in out
+    sidecar = json.loads(Path(f"labels.{suffix}.meta.json").read_text())
+    assert sidecar["convention"]["flip"] == "exclusive"
+    assert sidecar["data"]["id"] == "digits"
+    assert sidecar["flipped"] == 519
+    code, _, err = nb(
+        "inject", "--dataset", "digits", "--kind", "file", "--set", f"path=labels.{suffix}", "--out", "b.npz"
+    )
+    assert (code, err) == (0, "")
+    again = json.loads(Path("b.npz.meta.json").read_text())
+    assert again["sha256"]["labels"] == sidecar["sha256"]["labels"]
+    assert again["realised_rate"] == pytest.approx(519 / 1297)
+
+
+def test_show_prints_the_matrix_with_class_names(nb: Command) -> None:
+    _, out, _ = nb("inject", "--dataset", "digits", "--kind", "pairflip", "--rate", "0.5", "--out", "l.npy", "--show")
+    labels = read_labels("l.npy").labels
+    assert len(labels) == 1297
+    table = out[out.rindex("true class") :].splitlines()
+    assert table[0].split() == ["true", "class", *map(str, range(10))]
+    assert [float(x) for x in table[2].split()[1:3]] == pytest.approx([50, 50], abs=0.5)
+    assert table[2].split()[3:] == ["."] * 8
+
+
+def test_many_classes_are_shown_as_a_list(nb: Command) -> None:
+    many = "{name: synthetic, channels: 1, height: 2, width: 2, num_classes: 25, train_size: 250, test_size: 25}"
+    code, out, _ = nb("inject", "--dataset", many, "--kind", "pairflip", "--rate", "0.2", "--out", "l.npz", "--show")
+    assert code == 0
+    line = next(line for line in out.splitlines() if line.startswith("24 "))
+    assert line.split() == ["24", "10", "80.0", "0", "20.0"]
+
+
+def test_the_plot_is_the_same_twice(nb: Command) -> None:
+    nb(*SYMMETRIC, "--out", "a.npz", "--plot", "a.svg")
+    nb(*SYMMETRIC, "--out", "b.npz", "--plot", "b.svg")
+    assert Path("a.svg").read_bytes() == Path("b.svg").read_bytes()
+    nb(*SYMMETRIC, "--out", "a.npz", "--plot", "a.png")
+    assert Path("a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((*SYMMETRIC, "--out", "a.txt"), ".npz, .npy, .csv, .json, .pt"),
+        ((*SYMMETRIC, "--out", "a.npz", "--plot", "a.pdf"), ".svg, .png"),
+        ((*SYMMETRIC, "--out", "a.npz", "--plot", "no/a.svg"), "no/a.svg"),
+        ((*SYMMETRIC, "--out", "a.npz", "--set", "flip=exclusiv"), "exclusive"),
+        ((*SYMMETRIC, "--out", "a.npz", "--set", "flip"), "KEY=VALUE"),
+        ((*SYMMETRIC[:-1], "nan", "--out", "a.npz"), "rate"),
+        (("inject", "--dataset", "digits", "--kind", "file", "--set", "path=no.npz", "--out", "a.npz"), "no.npz"),
+        (("inject", "--dataset", "digits", "--kind", "human", "--set", "labels=worst", "--out", "a.npz"), "human"),
+        (("inject", "--dataset", "{name: [", "--kind", "clean", "--out", "a.npz"), "--dataset"),
+        (("posterior", "--dataset", "digits", "--out", "a.npy"), ".npz"),
+        (("posterior", "--dataset", "digits", "--out", "a.npz", "--model", "mpl"), "mlp"),
+        (("posterior", "--dataset", "digits", "--out", "a.npz", "--lr", "0"), "--lr"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    nb: Command, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    code, _, err = nb(*arguments)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert words in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_posterior_makes_pmd_noise(nb: Command) -> None:
+    digits = "{name: digits, train_subset: 200}"
+    code, out, err = nb(
+        *("posterior", "--dataset", digits, "--out", "eta.npz", "--model", "{name: mlp, width: 32}"),
+        *("--epochs", "8", "--lr", "0.05", "--batch-size", "32"),
+    )
+    assert (code, err) == (0, "")
+    assert "mean margin" in out
+    with np.load("eta.npz", allow_pickle=False) as file:
+        assert file["eta"].shape == (200, 10)
+        assert file["labels"].shape == (200,)
+        meta = json.loads(str(file["meta"]))
+    assert meta["training"] == {"batch_size": 32, "epochs": 8, "lr": 0.05, "seed": 0, "share": 0.9}
+    code, _, err = nb("inject", "--dataset", digits, "--kind", "pmd", "--set", "path=eta.npz", "--out", "l.npz")
+    assert (code, err) == (0, "")
+
+
+def test_bench_noise_prints_a_row_a_kind(nb: Command) -> None:
+    code, out, _ = nb("bench", "noise", "--size", "2000", "--repeats", "1")
+    assert code == 0
+    for kind in ("symmetric, exclusive, exact", "asymmetric, exact", "pairflip, exact", "matrix, exact"):
+        assert kind in out
+    assert "extrapolated" not in out
+    timings = measure_noise(2000, 1, 500)
+    assert all(t.size == 2000 and t.ratio == pytest.approx(t.loop_seconds / t.seconds) for t in timings)
+
+
+def test_the_loop_draws_from_the_matrix() -> None:
+    transition = 0.6 * np.eye(3) + 0.4 * np.roll(np.eye(3), 1, axis=1)
+    clean = np.repeat(np.arange(3), 500)
+    measured = measured_transition(clean, sample_by_sample(clean, transition, 0), 3)
+    assert measured == pytest.approx(transition, abs=0.1)
+    assert (measured == 0).sum() == 3
+
+
+def test_injection_as_a_library_imports_no_torch() -> None:
+    code = (
+        "import sys, numpy; from noisybench import inject; "
+        "n = inject(numpy.arange(1000) % 10, 'symmetric', num_classes=10, seed=0, rate=0.4); "
+        "assert n.flipped.sum() == 400; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.data
+def test_human_labels_of_real_cifar10(nb: Command) -> None:
+    """``NOISYBENCH_DATA`` holds cifar10.npz (in torchvision's order) and the authors' file."""
+    cifar = "{name: npz, path: cifar10.npz, train_subset: 5000, as: cifar10}"
+    code, _, err = nb(
+        *("inject", "--dataset", cifar, "--kind", "human", "--set", "labels=worst"),
+        *("--out", "h.pt", "--data-dir", REAL_DATA),
+    )
+    assert (code, err) == (0, "")
+    stored = read_labels("h.pt")
+    assert stored.clean is not None
+    assert (stored.labels != stored.clean).mean() == pytest.approx(0.402, abs=0.02)
+
+
+def test_labels_of_the_command_are_those_of_the_library(nb: Command) -> None:
+    nb(*SYMMETRIC, "--out", "a.npz", "--seed", "7")
+    with np.load("a.npz") as file:
+        clean, labels = file["clean"], file["labels"]
+    assert (inject(clean, "symmetric", num_classes=10, seed=7, rate=0.4).labels == labels).all()
