@@ -49,13 +49,18 @@ def inject_labels(
     params = dict(_assignment(text) for text in sets)
     if rate is not None:
         params["rate"] = rate
-    registry.get("noise", kind).validate(params)
+    checked = registry.get("noise", kind).validate(params)
     block = resolve_dataset(parsed(dataset, "--dataset"))
     _check_target(out, "--out", FORMATS)
     if plot is not None:
         _check_target(plot, "--plot", PLOTS)
     folder = data_dir or default_data_dir()
-    data = prepare(block, DataFolder(folder, Path.cwd()))
+    place = DataFolder(folder, Path.cwd())
+    data = prepare(block, place)
+    if registry.get("noise", kind).traits.get("published"):
+        from noisybench.train.setup import fetch_noise_files
+
+        fetch_noise_files({"kind": kind, **checked}, place)
     noisy = inject(
         data.train_labels,
         kind,

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import io
-import os
 import pickle
 import tarfile
-import tempfile
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,22 +15,16 @@ import numpy as np
 from pydantic import Field
 
 from noisybench.data.dataset import DataFolder, Dataset
+from noisybench.data.download import Published, download, what_it_is
 from noisybench.errors import DataError
 from noisybench.registry import dataset
 from noisybench.seeding import Draws
 
-TIMEOUT = 60  # seconds without a byte
-LOCK_TIMEOUT = 3600  # seconds to wait for another process that is downloading
-
 
 @dataclass(frozen=True)
-class Archive:
-    """A published archive. ``sha256`` is the archive's; ``md5`` those of its files, as torchvision lists them."""
+class Archive(Published):
+    """A published archive; ``md5`` are the hashes of the files inside, as torchvision lists them."""
 
-    name: str
-    url: str
-    filename: str
-    sha256: str
     folder: str
     train: tuple[str, ...]
     test: str
@@ -42,10 +32,6 @@ class Archive:
     labels_key: str
     names_key: str
     md5: Mapping[str, str]
-
-    def missing(self, folder: DataFolder) -> str:
-        """What to do without the archive."""
-        return f"put {self.filename} (from {self.url}) at {folder.path / self.filename}, or choose another --data-dir"
 
 
 CIFAR10 = Archive(
@@ -183,10 +169,10 @@ def _checked_files(archive: Archive, folder: DataFolder) -> dict[str, bytes]:
     if not path.is_file():
         if not folder.download:
             raise DataError(f"{archive.name} is not there and downloads are off: {archive.missing(folder)}")
-        _download(archive, folder)
+        download(archive, folder)
     content = _read(path)
     if hashlib.sha256(content).hexdigest() != archive.sha256:
-        raise DataError(f"{path} is not the published archive ({_guess(content)}); delete it and run again")
+        raise DataError(f"{path} is not the published archive ({what_it_is(content)}); delete it and run again")
     return _from_archive(archive, content, path)
 
 
@@ -224,56 +210,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _guess(content: bytes) -> str:
-    if content[:512].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "it is a web page: a proxy or a login page answered instead of the server"
-    return "its SHA-256 differs: damaged, incomplete or another file"
-
-
-def _download(archive: Archive, folder: DataFolder) -> None:
-    """Fetch the archive into the data folder: one process at a time, checked, then renamed into place."""
-    import filelock
-
-    target = folder.path / archive.filename
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(str(folder.path / f".{archive.filename}.lock"), timeout=LOCK_TIMEOUT):
-            if target.is_file():  # another process was faster
-                return
-            handle, temporary = tempfile.mkstemp(dir=folder.path, prefix=f".{archive.filename}.")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    _fetch(archive, folder, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.chmod(temporary, 0o644)
-                os.replace(temporary, target)
-            finally:
-                Path(temporary).unlink(missing_ok=True)
-    except filelock.Timeout as error:
-        raise DataError(f"another process has been downloading {archive.filename} for an hour; try again") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise DataError(
-            f"cannot write to the data folder {folder.path} ({reason}); choose another --data-dir"
-        ) from error
-
-
-def _fetch(archive: Archive, folder: DataFolder, file: Any) -> None:
-    digest, first = hashlib.sha256(), b""
-    try:
-        with urllib.request.urlopen(archive.url, timeout=TIMEOUT) as response:
-            while chunk := response.read(1 << 20):
-                first = first or chunk
-                digest.update(chunk)
-                file.write(chunk)
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise DataError(f"{archive.name} cannot be downloaded ({reason}): {archive.missing(folder)}") from error
-    if digest.hexdigest() != archive.sha256:
-        raise DataError(f"what {archive.url} sent was thrown away ({_guess(first)}): {archive.missing(folder)}")
 
 
 def _batch(content: bytes, archive: Archive, name: str) -> tuple[np.ndarray, np.ndarray]:

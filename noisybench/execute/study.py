@@ -12,7 +12,7 @@ from noisybench.execute.local import Queue, Stop, run_here, run_in_workers
 from noisybench.execute.work import Event, Session
 from noisybench.spec import RunSpec, at, canonical_json
 from noisybench.store import Store, set_aside
-from noisybench.train.setup import load_subset, other_images
+from noisybench.train.setup import fetch_noise_files, load_subset, other_images
 
 DAMAGED = "its predictions are damaged"
 
@@ -37,6 +37,8 @@ def fingerprints(runs: Iterable[RunSpec], folder: DataFolder) -> dict[str, str]:
     runs = list(runs)
     for block in {canonical_json(b): b for spec in runs if (b := at(spec.data, "noise.open_set.from"))}.values():
         other_images(block, folder)
+    for block in {canonical_json(spec.data["noise"]): spec.data["noise"] for spec in runs}.values():
+        fetch_noise_files(block, folder)
     blocks = {canonical_json(spec.data["dataset"]): spec.data for spec in runs}
     return {key: load_subset(data, folder).fingerprint for key, data in blocks.items()}
 

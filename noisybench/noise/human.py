@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -83,7 +84,12 @@ def _wrong(sizes: np.ndarray, *, labels: str, path: str | None) -> float:
     return LABEL_SETS[labels].wrong
 
 
-@noise("human", cite="wei2022cifarn", wrong=_wrong)
+def _file(params: Mapping[str, Any]) -> HumanFile | None:
+    """The published file that these parameters need, None where the user names one."""
+    return LABEL_SETS[params["labels"]].file if params.get("path") is None else None
+
+
+@noise("human", cite="wei2022cifarn", wrong=_wrong, published=_file)
 def human(
     clean: np.ndarray,
     num_classes: int,
@@ -99,10 +105,10 @@ def human(
     wrong one where there is any (``worst``, 40%). CIFAR-100N: ``fine`` (40% of 100 classes) and ``coarse`` (26% of the
     20 superclasses by the file, 25.6% by the paper; the data set must have these as its classes).
 
-    The authors' file is looked for in the data folder, or at ``path``: ``CIFAR-10_human.pt`` / ``CIFAR-100_human.pt``,
-    or an ``.npz`` with the same arrays. Its content is pinned by SHA-256 and nothing is read that does not match, so
-    its place is no part of a run's identity. The order is torchvision's (TFDS has another): the file's clean labels
-    must equal the data set's.
+    The authors' file, ``CIFAR-10_human.pt`` or ``CIFAR-100_human.pt``, is looked for in the data folder and downloaded
+    there when it is absent; ``path`` names another place, or an ``.npz`` with the same arrays. Its content is pinned by
+    SHA-256 and nothing is read that does not match, so its place is no part of a run's identity. The order is
+    torchvision's (TFDS has another): the file's clean labels must equal the data set's.
     """
     wanted = LABEL_SETS[labels]
     if num_classes != wanted.num_classes:

@@ -87,8 +87,8 @@ def conventions(grid: Grid) -> str:
     for column in grid.columns:
         cells = [entry.cell for entry in grid.column(column).values()]
         noise = cells[0].settings["noise"]
-        stated = {k: v for k, v in noise.items() if k in WORDED and isinstance(v, str)}
-        kind = f"{column.kind} ({', '.join(stated.values())})" if stated else column.kind
+        stated = [noise[key] for key in WORDED if isinstance(noise.get(key), str) and noise[key] != "uniform"]
+        kind = f"{column.kind} ({', '.join(stated)})" if stated else column.kind
         shares = [share for cell in cells for share in cell.values("noise.realised_rate").values()]
         told = f"{100 * min(shares):.1f}" if shares else "not measured"
         if shares and f"{100 * max(shares):.1f}" != told:

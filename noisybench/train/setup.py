@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from noisybench import registry
 from noisybench.data import DataFolder, Dataset, load_dataset, prepare, split_holdout
+from noisybench.data.download import Published, download
 from noisybench.errors import DataError, StoreError
 from noisybench.methods.task import Numerics, Oracle, Task
 from noisybench.noise import NoisyLabels, inject
@@ -90,6 +92,14 @@ def noisy_labels(spec: Mapping[str, Any], dataset: Dataset, folder: Path | None 
     )
 
 
+def fetch_noise_files(block: Mapping[str, Any], folder: DataFolder) -> None:
+    """Download the published file that a noise needs (human labels) into the data folder, if it is not there."""
+    wanted = registry.get("noise", block["kind"]).traits.get("published")
+    file = wanted(block) if wanted is not None else None
+    if file is not None and not (folder.path / file.name).is_file():
+        download(Published(f"the file of human labels {file.name}", file.url, file.name, file.sha256), folder)
+
+
 def open_set_noise(spec: Mapping[str, Any], dataset: Dataset, seed: int, folder: DataFolder) -> OpenSet:
     """Replace training images as the spec's noise says; the open-set images a data set brings itself count too.
 
@@ -133,6 +143,7 @@ def gather(spec: Mapping[str, Any], folder: DataFolder, store: Store) -> Materia
     """Data, noise, hold-out and, for a student, the predictions of its teacher."""
     dataset = load_subset(spec, folder)
     spec = resolve_files(spec, folder)
+    fetch_noise_files(spec["noise"], folder)
     noise = noisy_labels(spec, dataset, folder.path)
     index, holdout = split_holdout(noise.labels, spec["dataset"]["validation"], noise.seed)
     open_set = open_set_noise(spec, dataset, noise.seed, folder)

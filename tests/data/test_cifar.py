@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from noisybench.data import DataFolder, Dataset, is_available, take_subset
+from noisybench.data import DataFolder, Dataset, download, is_available, take_subset
 from noisybench.data import cifar as module
 from noisybench.errors import DataError
 
@@ -100,14 +100,14 @@ def test_second_load_needs_no_server(tmp_path):
 
 def test_two_at_a_time_download_once(tmp_path, monkeypatch):
     archive, _ = stand_in(module.CIFAR10, tmp_path)
-    fetched, fetch = [], module._fetch
+    fetched, fetch = [], download._fetch
 
     def slow_fetch(*args):
         fetched.append(1)
         time.sleep(0.2)
         fetch(*args)
 
-    monkeypatch.setattr(module, "_fetch", slow_fetch)
+    monkeypatch.setattr(download, "_fetch", slow_fetch)
     with ThreadPoolExecutor(2) as pool:
         loaded = list(pool.map(lambda _: module.load(archive, DataFolder(tmp_path / "data")), range(2)))
     assert loaded[0].fingerprint == loaded[1].fingerprint
