@@ -21,7 +21,8 @@ class WeightedClosure:
     ``losses(rows)`` gives the per-image losses of a forward pass ``[B]``, of all images or of ``rows`` int64 ``[b]``
     alone; ``weights`` ``[B]`` carry no gradient. ``ready``: losses of all images that were computed already, with their
     graph; the first pass over the whole batch uses them up, so that images are ranked and trained on in one forward
-    pass. SAM's second pass computes its own (with dropout it draws its own masks then). The keywords are those of
+    pass. SAM's second pass computes its own (with dropout it draws its own masks then). ``networks``: how many
+    a loss goes through, for the count of gradients. The keywords are those of
     ``erm.BatchClosure``.
     """
 
@@ -30,6 +31,7 @@ class WeightedClosure:
     losses: Callable[[Tensor | None], Tensor]
     weights: Tensor
     ready: list[Tensor]
+    networks: int = 1
 
     def __call__(
         self,
@@ -44,7 +46,7 @@ class WeightedClosure:
                 return self._weighted(rows)
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._weighted(rows)
-        self.task.count_gradients(len(losses))
+        self.task.count_gradients(self.networks * len(losses))
         loss = losses.mean()
         if create_graph:
             return loss
