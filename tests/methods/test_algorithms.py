@@ -17,7 +17,9 @@ def test_every_algorithm_trains_learns_and_is_reproducible(name, tmp_path, store
     spec = small_spec({"method.algorithm": {"name": name}, "training.epochs": 6, "noise.rate": 0.2})
     record = train(spec, store, folder)
     assert record["result"]["status"] == "finished"
-    assert record["result"]["test_accuracy"]["last"] > 40  # six epochs on 300 digits, some of them a warm-up: chance is 10
+    assert (
+        record["result"]["test_accuracy"]["last"] > 40
+    )  # six epochs on 300 digits, a warm-up among them: chance is 10
     assert record["result"]["gradient_evaluations"] >= 6 * 300 / 2  # some hold images out, or stop looking at them
     again = train(spec, type(store)(tmp_path / "again"), folder)
     assert again["result_sha256"] == record["result_sha256"]
