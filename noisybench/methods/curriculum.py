@@ -53,7 +53,8 @@ def predefined(difference: Tensor, percent: int | Tensor, gamma: float = 1.0) ->
 
     (Jiang et al. 2018.) ``percent``: 0 to 99, of the batch or ``[B]``.
     """
-    percent = torch.as_tensor(percent, device=difference.device)
+    if not isinstance(percent, Tensor):
+        percent = torch.full((), percent, device=difference.device)  # filled there: no copy that waits
     later = torch.where(percent < 90, self_paced(difference), self_paced_linear(difference, gamma))
     return torch.where(percent <= 18, torch.ones_like(difference), later)
 
