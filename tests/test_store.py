@@ -111,3 +111,9 @@ def test_a_lock_is_held_by_one(store):
 
     with store.lock("a-1"), pytest.raises(Timeout):
         Store(store.root).lock("a-1").acquire(timeout=0)
+
+
+def test_files_get_the_users_own_permissions(tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    write_atomic(tmp_path / "file.json", b"x")
+    assert (tmp_path / "file.json").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -15,7 +15,7 @@ from rich.text import Text
 from noisybench.execute.work import Event
 
 PLAIN_EVERY = 15.0
-"""Seconds between two plain lines about the whole study."""
+"""Seconds between two plain lines about the whole study, at first; later a twentieth of the time so far."""
 
 
 def duration(seconds: float) -> str:
@@ -65,7 +65,7 @@ class Progress:
             self._ended(event)
         if self._live is not None:
             self._live.update(self._table())
-        elif time.monotonic() - self._shown > PLAIN_EVERY:
+        elif time.monotonic() - self._shown > max(PLAIN_EVERY, self.elapsed / 20):
             self._shown = time.monotonic()
             self._say(self._summary())
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from noisybench.errors import DataError
+from noisybench.errors import DataError, StoreError
 from noisybench.noise.pickles import dump_pt, load_pt
+from noisybench.store import write_atomic
 
 if TYPE_CHECKING:
     from noisybench.noise.injection import NoisyLabels
@@ -133,21 +133,12 @@ def _suffix(path: Path) -> str:
 
 
 def _atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    buffer = io.BytesIO()
+    write(buffer)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        write_atomic(path, buffer.getvalue())
+    except StoreError as error:
+        raise DataError(str(error)) from error
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from noisybench.report import markdown, terminal, tidy
 from noisybench.report.grid import Grid, check_rule, make_grids
 from noisybench.report.published import Comparison, beside
 from noisybench.report.results import RULES, Study, read_study
+from noisybench.store import write_atomic
 
 
 @dataclass(frozen=True)
@@ -52,26 +51,10 @@ class Report:
     def write(self, folder: str | Path) -> list[Path]:
         """Write report.md, report.csv and report.json, each under a temporary name first; returns their paths."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         forms = {"report.md": self.to_markdown(), "report.csv": self.to_csv(), "report.json": self.to_json()}
-        return [_write(folder / name, text) for name, text in forms.items()]
-
-
-def _write(path: Path, text: str) -> Path:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
+        for name, text in forms.items():
+            write_atomic(folder / name, text.encode())
+        return [folder / name for name in forms]
 
 
 def report(run_dir: str | Path, *, accuracy: str | None = None, compare: Sequence[str] | None = None) -> Report:

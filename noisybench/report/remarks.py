@@ -130,12 +130,13 @@ def _mixed(report: Report, path: str) -> Iterator[str]:
 
 
 def is_plain(cell: Cell) -> bool:
-    """Plain training: cross entropy, no mixup, no relabelling, an optimiser that wraps no other."""
+    """Plain training: cross entropy, no mixup, averaging or relabelling, an optimiser that wraps no other."""
     settings = cell.settings
     return (
         at(settings, "method.algorithm.name") in (None, "erm")
         and at(settings, "method.loss.name") in (None, "ce")
         and not at(settings, "method.mixup")
+        and not at(settings, "method.averaging")
         and not at(settings, "method.relabel")
         and at(settings, "training.optimizer.base") is None
     )

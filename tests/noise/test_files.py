@@ -135,7 +135,7 @@ def test_objects_are_not_unpickled(tmp_path):
 
 def test_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(DataError, match="cannot be written"):
         write_labels(NOISY, tmp_path / "file" / "labels.csv")
     with pytest.raises(DataError, match="label files end in"):
         write_labels(NOISY, tmp_path / "labels.parquet")

@@ -263,5 +263,5 @@ def test_save(tmp_path):
 def test_save_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").touch()
     noisy = inject(CLEAN, "clean", num_classes=10, seed=0)
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(DataError, match="cannot be written"):
         noisy.save(tmp_path / "file" / "labels.npz")

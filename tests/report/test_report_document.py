@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from studies import cell, plan, record, store, study
 
-from noisybench.errors import InputError
+from noisybench.errors import InputError, StoreError
 from noisybench.report import report
 
 
@@ -45,7 +45,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary(
         raise OSError("disk full")
 
     monkeypatch.setattr("os.replace", refuse)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(StoreError, match="disk full"):
         report(folder).write(out)
     assert (out / "report.md").read_bytes() == before
     assert len(list(out.iterdir())) == 3

@@ -87,7 +87,9 @@ def test_chosen_variants_are_named_and_an_oracle_is_footnoted(tmp_path: Path) ->
 
 def test_a_choice_on_the_hold_out_is_footnoted_as_such(tmp_path: Path) -> None:
     cells = [cell("Mixup", 0.4, variant=f"Mixup[alpha={a}]", choose="validation") for a in (1, 8)]
-    text = made(tmp_path / "s", cells, [record(c, s, 70.0, holdout_accuracy={"last": 60.0}) for c in cells for s in (0, 1, 2)])
+    text = made(
+        tmp_path / "s", cells, [record(c, s, 70.0, holdout_accuracy={"last": 60.0}) for c in cells for s in (0, 1, 2)]
+    )
     assert "- [a] the variant was chosen by its accuracy on the noisy hold-out" in text
     assert "oracle" not in text
 
