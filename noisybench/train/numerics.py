@@ -11,11 +11,11 @@ from noisybench.models import build_model
 
 
 def bf16_is_fast(device: torch.device) -> bool:
-    """True where bf16 matrix products have hardware of their own: CUDA from compute capability 8.0, CPUs with AMX."""
+    """True where bf16 products have hardware of their own: CUDA from capability 8.0, CPUs with AMX or AVX512-BF16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(check and check())
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(check() for check in checks if check is not None)
 
 
 def choose_device(wanted: str) -> str:
