@@ -189,9 +189,7 @@ class Task:
         augmentation, fixed order. Rows line up with ``batch.index``; rows of ``holdout`` must not steer training."""
         return self.evaluate(function, self.images, batch_size)
 
-    def evaluate(
-        self, function: Callable[[Tensor], Tensor], images: Tensor, batch_size: int | None = None
-    ) -> Tensor:
+    def evaluate(self, function: Callable[[Tensor], Tensor], images: Tensor, batch_size: int | None = None) -> Tensor:
         """As ``predict_train``, of any uint8 images, 250 at a time on a CPU (more leave its caches), else 2,000."""
         parts, batch_size = [], batch_size or (250 if self.device.type == "cpu" else 2000)
         with self.eval_mode():
