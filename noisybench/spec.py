@@ -171,6 +171,7 @@ def slug(data: Mapping[str, Any]) -> str:
     parts += [algorithm] if algorithm and algorithm != "erm" else []
     parts += [loss, optimizer]
     parts += ["mixup"] if at(data, "method.mixup") else []
+    parts += [at(data, "method.averaging.kind")] if at(data, "method.averaging") else []
     parts += ["relabel"] if at(data, "method.relabel") else []
     parts += [f"s{data['seed']}"]
     return re.sub(r"[^a-z0-9.]+", "-", "-".join(str(p) for p in parts).lower()).strip("-")

@@ -252,7 +252,9 @@ def validation(pair: Pair) -> Iterator[Reason]:
 
 def averaging(pair: Pair) -> Iterator[Reason]:
     """Weight averaging."""
-    ours = str(pair.ours("method.algorithm.averaging") or "none")
+    block: Mapping[str, Any] = pair.ours("method.averaging") or {}
+    decay = "" if block.get("decay") is None else f" {_number(block['decay'])}"
+    ours = f"{block['kind']}{decay}" if block else "none"
     yield from _compare("averaging", "weight averaging", pair.protocol.averaging, ours)
 
 

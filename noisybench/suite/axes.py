@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noisybench.spec import canonical_json
-from noisybench.suite.grammar import COMMON, MAX_RUNS, MIXUP, OPEN_SET, TRAINING, slot_at
+from noisybench.suite.grammar import COMMON, MAX_RUNS, METHOD_BLOCKS, OPEN_SET, TRAINING, slot_at
 from noisybench.suite.merge import component_of
 from noisybench.suite.reading import Node, plain
 from noisybench.suite.resolve import Schema, is_axis
@@ -45,8 +45,8 @@ def spread(node: Node, path: str) -> Spread:
         yield (), node
     elif slot is not None:
         yield from _spread_component(node, path)
-    elif path == "method.mixup":
-        yield from _spread_mixup(node)
+    elif path.startswith("method.") and path.removeprefix("method.") in METHOD_BLOCKS:
+        yield from _spread_block(node, path)
     elif path == "method.relabel":
         if node.is_list:
             yield from _spread_values(node, path)
@@ -85,17 +85,19 @@ def _head(entry: Any, name_key: str) -> str:
     return str(entry.get(name_key)) if isinstance(entry, Mapping) else text_of(entry)
 
 
-def _spread_mixup(node: Node) -> Spread:
+def _spread_block(node: Node, path: str) -> Spread:
+    block = METHOD_BLOCKS[path.removeprefix("method.")]
     if node.is_list:
         _refuse_empty(node)
         texts = labels(
-            [plain(item) for item in node.value], lambda entry: "on" if isinstance(entry, Mapping) else text_of(entry)
+            [plain(item) for item in node.value],
+            lambda entry: str(entry.get("kind", "on")) if isinstance(entry, Mapping) else text_of(entry),
         )
         for item, text in zip(node.value, texts, strict=True):
-            for steps, tree in _spread_mixup(item):
-                yield (Step("method.mixup", plain(item), text, node.line or 0), *steps), tree
+            for steps, tree in _spread_block(item, path):
+                yield (Step(path, plain(item), text, node.line or 0), *steps), tree
     elif node.is_mapping:
-        yield from _spread_keys(node, "method.mixup", lambda key: MIXUP if key in MIXUP.keys else None)
+        yield from _spread_keys(node, path, lambda key: block if key in block.keys else None)
     else:
         yield (), node
 

@@ -138,6 +138,35 @@ class Mixup(pydantic.BaseModel):
     alpha: Annotated[float, Field(gt=0)] = 1.0
 
 
+class Averaging(pydantic.BaseModel):
+    """``averaging``: the run is evaluated with averages of its weights; see ``train.averaging``.
+
+    ``kind``: ``ema`` (exponential, at every step) or ``swa`` (plain, at every epoch end). ``decay``: of ema; null means
+    0.999. ``start``: share of the last phase's epochs that pass before averaging begins; null means 0 for ema and 0.75
+    for swa.
+    """
+
+    model_config = STRICT
+    kind: Literal["ema", "swa"] = "ema"
+    decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    start: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+    @pydantic.field_validator("decay")
+    @classmethod
+    def _of_ema(cls, decay: float | None, info: pydantic.ValidationInfo) -> float | None:
+        if decay is not None and info.data.get("kind") == "swa":
+            raise ValueError("must be null with kind: swa")
+        return decay
+
+    @pydantic.model_validator(mode="after")
+    def _filled_in(self) -> Averaging:
+        if self.kind == "ema" and self.decay is None:
+            self.decay = 0.999
+        if self.start is None:
+            self.start = 0.0 if self.kind == "ema" else 0.75
+        return self
+
+
 class Block:
     """A pydantic model seen as a registry component is: keys, defaults, ``fits`` and ``validate``."""
 
@@ -182,14 +211,16 @@ HEADER = Block("a suite", Header)
 REPORT = Block("report", Report)
 TRAINING = Block("training", Training)
 MIXUP = Block("mixup", Mixup)
+AVERAGING = Block("averaging", Averaging)
 OPEN_SET = Block("open_set", OpenSetKeys)
 COMMON: dict[str, Block] = {"dataset": Block("a data set", DatasetKeys), "noise": Block("noise", NoiseKeys)}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "training": TRAINING.defaults,
     "dataset": COMMON["dataset"].defaults,
     "noise": COMMON["noise"].defaults,
-    "method": {"mixup": None, "relabel": None},
+    "method": {"mixup": None, "averaging": None, "relabel": None},
     "method.mixup": MIXUP.defaults,
+    "method.averaging": AVERAGING.defaults,
 }
 """Defaults of the keys that belong to no component, by the path of their mapping: left out of a run's identity."""
 
@@ -218,7 +249,9 @@ ROOT_KEYS = (
     "report",
 )
 TRAINING_KEYS = (*TRAINING.keys, "optimizer", "schedule")
-METHOD_KEYS = ("algorithm", "loss", "mixup", "relabel")
+METHOD_KEYS = ("algorithm", "loss", "mixup", "averaging", "relabel")
+METHOD_BLOCKS: dict[str, Block] = {"mixup": MIXUP, "averaging": AVERAGING}
+"""Parts of a method that are a mapping or null."""
 VARIANT_KEYS = ("choose", "published")
 """Keys of an entry of ``methods`` that say how it is reported, not how it is trained."""
 

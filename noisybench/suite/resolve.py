@@ -10,7 +10,7 @@ from noisybench import registry
 from noisybench.errors import ParameterError
 from noisybench.registry import did_you_mean, shown
 from noisybench.spec import Slot
-from noisybench.suite.grammar import COMMON, METHOD_KEYS, MIXUP, SLOT, TRAINING, TRAINING_KEYS
+from noisybench.suite.grammar import COMMON, METHOD_BLOCKS, METHOD_KEYS, SLOT, TRAINING, TRAINING_KEYS
 from noisybench.suite.merge import component_of, merge
 from noisybench.suite.reading import Node, plain
 
@@ -71,13 +71,13 @@ class Resolver:
     def method(self, node: Node) -> dict[str, Any]:
         """The method block. ``relabel`` is still the name of a method."""
         block = _checked_keys(node, METHOD_KEYS, "method")
-        mixup, relabel = block.get("mixup"), block.get("relabel")
+        relabel = block.get("relabel")
         if relabel is not None and not isinstance(relabel.value, (str, type(None))):
             raise relabel.error(f"must be the name of a method, not {shown(plain(relabel))}")
         return {
             "algorithm": self.component(block["algorithm"], "method.algorithm"),
             "loss": self.component(block["loss"], "method.loss"),
-            "mixup": _mixup(mixup) if mixup is not None else None,
+            **{key: _method_block(block[key], key) if key in block else None for key in METHOD_BLOCKS},
             "relabel": relabel.value if relabel is not None else None,
         }
 
@@ -93,17 +93,20 @@ def _try_schedule(node: Node, training: Mapping[str, Any]) -> None:
         raise node.error(f"cannot be computed with these parameters: {error}") from None
 
 
-def _mixup(node: Node) -> dict[str, Any] | None:
+def _method_block(node: Node, name: str) -> dict[str, Any] | None:
+    schema = METHOD_BLOCKS[name]
     if node.value is None:
         return None
     if node.is_list:
         raise node.error(ONLY_THERE)
     if not node.is_mapping:
-        raise node.error(f"must be a mapping such as {{alpha: 1}} or null, not {shown(plain(node))}")
+        first = schema.keys[0]
+        example = f"{{{first}: {schema.defaults[first]}}}"
+        raise node.error(f"must be a mapping such as {example} or null, not {shown(plain(node))}")
     for key, item in node.value.items():
-        if key in MIXUP.keys and is_axis(MIXUP, key, item):
+        if key in schema.keys and is_axis(schema, key, item):
             raise item.error(ONLY_THERE)
-    return _validated(MIXUP, node.value, node)
+    return _validated(schema, node.value, node)
 
 
 def _checked_keys(node: Node, keys: Iterable[str], owner: str) -> dict[str, Node]:

@@ -160,6 +160,16 @@ DIFFERENT: list[tuple[str, dict[str, Any], str]] = [
     ("validation", {"protocol": {"validation": "clean"}}, "held-out data for choices: clean published, none here"),
     ("validation", {"settings": {"dataset__validation": 0.1}}, "held-out data for choices: none published, noisy here"),
     ("averaging", {"protocol": {"averaging": "ema 0.9999"}}, "weight averaging: ema 0.9999 published, none here"),
+    (
+        "averaging",
+        {"settings": {"method__averaging": {"kind": "ema", "decay": 0.999, "start": 0.0}}},
+        "weight averaging: none published, ema 0.999 here",
+    ),
+    (
+        "averaging",
+        {"settings": {"method__averaging": {"kind": "swa", "decay": None, "start": 0.75}}},
+        "weight averaging: none published, swa here",
+    ),
     ("ensemble", {"protocol": {"ensemble": 2}}, "networks that answer: 2 published, 1 here"),
     ("ensemble", {"marks": ["ensemble"]}, "networks that answer: 1 published, 2 here"),
     ("pretraining", {"protocol": {"pretraining": "SimCLR"}}, "pretraining: SimCLR published, none here"),

@@ -82,6 +82,11 @@ def test_cells_come_as_written_the_data_set_outermost(load: Callable[..., Suite]
         ("{mixup: {alpha: [1, 8]}}", ["A[alpha=1]", "A[alpha=8]"]),
         ("{mixup: {alpha: [8]}}", ["A[alpha=8]"]),
         ("{mixup: [null, {alpha: 8}]}", ["A[mixup=null]", "A[mixup=on]"]),
+        ("{averaging: {decay: [0.9, 0.99]}}", ["A[decay=0.9]", "A[decay=0.99]"]),
+        (
+            "{averaging: [null, {kind: ema}, {kind: swa}]}",
+            ["A[averaging=null]", "A[averaging=ema]", "A[averaging=swa]"],
+        ),
         ("{loss: [ce, gce]}", ["A[loss=ce]", "A[loss=gce]"]),
         ("{loss: {name: gce, q: [0.1, 1]}}", ["A[q=0.1]", "A[q=1]"]),
         ("{loss: [ce, {name: gce, q: [0.1, 1]}]}", ["A[loss=ce]", "A[loss=gce, q=0.1]", "A[loss=gce, q=1]"]),

@@ -48,7 +48,8 @@ def test_a_spec_has_the_shape_every_part_relies_on(load: Callable[..., Suite]) -
         *("optimizer", "schedule"),
     }
     assert data["training"]["optimizer"]["base"]["name"] == "sgd"
-    assert data["method"] == {"algorithm": {"name": "erm"}, "loss": {"name": "ce"}, "mixup": None, "relabel": None}
+    nothing = {"mixup": None, "averaging": None, "relabel": None}
+    assert data["method"] == {"algorithm": {"name": "erm"}, "loss": {"name": "ce"}, **nothing}
     assert RunSpec.of(json.loads(json.dumps(data)), defaults=DEFAULTS).run_id == spec.run_id
 
 
@@ -71,6 +72,24 @@ def test_what_is_stated_at_its_default_changes_no_id(methods: Callable[..., Suit
     assert ids[0] == ids[1] == ids[2]
     assert ids[3] == ids[4]
     assert len(set(ids)) == 3
+
+
+def test_averaging_is_off_unless_asked_for_and_its_defaults_are_no_identity(methods: Callable[..., Suite]) -> None:
+    suite = methods(
+        "  A: {}\n"
+        "  B: {averaging: null}\n"
+        "  C: {averaging: {}}\n"
+        "  D: {averaging: {kind: ema, decay: 0.999, start: 0}}\n"
+        "  E: {averaging.kind: swa}\n"
+        "  F: {averaging: {kind: swa, start: 0.75}}\n"
+    )
+    cells = [cell_of(suite, name) for name in "ABCDEF"]
+    ids = [cell["runs"]["0"] for cell in cells]
+    assert (ids[0], ids[2], ids[4]) == (ids[1], ids[3], ids[5])
+    assert len(set(ids)) == 3
+    assert "-ema-" in ids[2]
+    assert cells[2]["settings"]["method"]["averaging"] == {"kind": "ema", "decay": 0.999, "start": 0.0}
+    assert cells[4]["settings"]["method"]["averaging"] == {"kind": "swa", "decay": None, "start": 0.75}
 
 
 def test_names_versions_and_places_are_no_identity(load: Callable[..., Suite], tmp_path: Path) -> None:
