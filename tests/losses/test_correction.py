@@ -11,6 +11,7 @@ import torch
 
 from noisybench.errors import DataError, ParameterError
 from noisybench.losses import build_loss
+from noisybench.suite import load_suite
 
 HALVES = torch.tensor([[0.0, math.log(3)]], dtype=torch.float64)  # p = 1/4, 3/4
 ROWS = [[0.8, 0.2], [0.4, 0.6]]
@@ -123,3 +124,31 @@ def test_zeros_of_the_matrix_leave_value_and_gradient_finite():
     (gradient,) = torch.autograd.grad(losses.sum(), logits)
     assert losses.item() == pytest.approx(2e4, rel=1e-4)
     assert gradient.tolist() == [[1.0, -1.0, 0.0]]
+
+
+SUITE = """\
+name: t
+dataset: digits
+model: mlp
+noise: {kind: symmetric, rate: 0.2}
+methods:
+  Forward: {loss: {name: forward, transition: %s}}
+"""
+
+
+def run_id(folder, transition: str) -> str:
+    (folder / "t.yaml").write_text(SUITE % transition)
+    (run,) = load_suite(str(folder / "t.yaml"), sets=["seeds=1"]).expand().runs
+    return run.run_id
+
+
+def test_what_the_matrix_holds_belongs_to_the_run_and_where_it_lies_does_not(tmp_path):
+    identity, noisy = np.eye(10).tolist(), (0.9 * np.eye(10) + 0.01).tolist()
+    assert run_id(tmp_path, str(identity)) != run_id(tmp_path, str(noisy))
+    assert run_id(tmp_path, "{rate: 0.1}") != run_id(tmp_path, "{rate: 0.2}")
+    np.savetxt(tmp_path / "a.csv", identity, delimiter=",")
+    np.savetxt(tmp_path / "b.csv", identity, delimiter=",")
+    first = run_id(tmp_path, "a.csv")
+    assert run_id(tmp_path, "b.csv") == first
+    np.savetxt(tmp_path / "a.csv", noisy, delimiter=",")
+    assert run_id(tmp_path, "a.csv") != first
