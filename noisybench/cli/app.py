@@ -216,14 +216,16 @@ def list_(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A component (gce, or loss:gce), a suite, or a source of scores.")],
+    name: Annotated[
+        list[str], typer.Argument(help="A component (gce, or: loss gce), a suite, or a source of scores.")
+    ],
     sets: Sets = None,
     plugin: Plugins = None,
 ) -> None:
     """Show a component's docstring, parameters, citation and published scores; or what a suite expands to."""
     from noisybench.cli.inspect import print_show
 
-    print_show(name, sets or [], plugin or [])
+    print_show(":".join(name), sets or [], plugin or [])
 
 
 @app.command()

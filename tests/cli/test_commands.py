@@ -300,6 +300,7 @@ def test_list_show_and_validate_print_suites(here, nb):
     code, out, _ = nb("show", "tiny.yaml")
     assert (code, "relabel" in out) == (0, True)
     assert nb("show", "foret2021_table4")[0] == 0
+    assert nb("show", "loss", "gce")[1] == nb("show", "loss:gce")[1] == nb("show", "gce")[1]
 
 
 SLOW = SUITE.replace("epochs: 2", "epochs: 400").replace("width: 16", "width: 512")
