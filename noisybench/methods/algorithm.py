@@ -90,6 +90,10 @@ class Algorithm:
             items = [(f"{name}.{i}", v) for i, v in enumerate(value)] if isinstance(value, list) else [(name, value)]
             yield from ((key, v) for key, v in items if isinstance(v, (nn.Module, torch.optim.Optimizer)))
 
+    def named_networks(self) -> dict[str, nn.Module]:
+        """The networks that are saved, by attribute (``model``, ``networks.1``)."""
+        return {key: value for key, value in self._owned() if isinstance(value, nn.Module)}
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only: networks, optimisers (and which networks they drive), ``state``."""
         owned = dict(self._owned())

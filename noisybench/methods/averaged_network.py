@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from noisybench.methods.task import Task
 from noisybench.optim.passes import norms_with_statistics
@@ -20,8 +20,9 @@ def update_average(average: nn.Module, network: nn.Module, decay: float) -> None
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
 
 
-def recompute_statistics(task: Task, network: nn.Module, epoch: int) -> None:
-    """Batch-norm statistics of a network whose parameters were not trained with them, from the training part.
+def recompute_statistics(task: Task, network: nn.Module, epoch: int, index: Tensor | None = None) -> None:
+    """Batch-norm statistics of a network whose parameters were not trained with them, from the training part, or from
+    the images ``index`` of it.
 
     One pass over its unaugmented images in batches of the run's size, shuffled by ``epoch``; mean and variance are the
     plain averages over the batches. Everything but the batch norms is in eval mode, nothing is trained. A network
@@ -37,7 +38,9 @@ def recompute_statistics(task: Task, network: nn.Module, epoch: int) -> None:
             norm.momentum = None  # cumulative
             norm.train()
         try:
-            for batch in task.loader(augment=[]).epoch(epoch):
+            index = task.index if index is None else index
+            size = min(task.training["batch_size"], len(index))
+            for batch in task.loader(index, augment=[], batch_size=size).epoch(epoch):
                 task.forward(network, batch.images)
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):

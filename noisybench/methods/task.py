@@ -75,6 +75,7 @@ class Task:
         self.optimizers: list[torch.optim.Optimizer] = []
         self.optimizer_models: list[list[nn.Module]] = []
         self._oracle, self._check_stop = oracle, check_stop
+        self.after_step: Callable[[Sequence[nn.Module]], None] | None = None  # the trainer's: weights were moved
         self._factor: Callable[[float, float], float] = lambda position, step: 1.0
         self._within, self._epochs = 0, 1
         method = spec["method"]
@@ -106,6 +107,9 @@ class Task:
         )
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
+        if self.after_step is not None:
+            after_step = self.after_step
+            optimizer.register_step_post_hook(lambda *arguments: after_step(models))
         self.optimizers.append(optimizer)
         self.optimizer_models.append(list(models))
         return optimizer

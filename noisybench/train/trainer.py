@@ -23,6 +23,7 @@ from noisybench.seeding import derive
 from noisybench.spec import RunSpec
 from noisybench.store import Store, write_atomic
 from noisybench.train import checkpoint, record
+from noisybench.train.averaging import Averaging
 from noisybench.train.evaluation import Truth, diagnostic_index, evaluate_epoch
 from noisybench.train.numerics import choose_numerics
 from noisybench.train.setup import Materials, gather, make_task, make_truth
@@ -143,6 +144,7 @@ class Run:
         self.task: Task = make_task(materials, numerics, self._give_up_when_late)
         self.truth, self.test = make_truth(materials, self.device)
         self.sample = diagnostic_index(self.task, self.truth, self.training["diagnostics"])
+        self.averaging = Averaging(self.task, materials.spec["method"].get("averaging"))
         params = dict(materials.spec["method"]["algorithm"])
         self.algorithm: Algorithm = registry.get("algorithm", params.pop("name")).build(self.task, **params)
         self.phases: list[Phase] = self.algorithm.phases(self.training)
@@ -170,11 +172,14 @@ class Run:
             if within == 0:
                 self.algorithm.begin_phase(number, phase)
             loader = self.algorithm.loader(phase)
+            self.averaging.begin_epoch(within if phase is self.phases[-1] else None, phase.epochs)
             loss = self.algorithm.train_epoch(epoch, loader)
+            self.averaging.end_epoch()
             if epoch == self.epochs - 1:
+                self.averaging.settle(epoch, loader.index)
                 self.algorithm.finish()
         self.progress.images += loader.images_per_epoch
-        with self.clock.measure("evaluate", self.device):
+        with self.clock.measure("evaluate", self.device), self.averaging.lent(epoch, loader.index):
             row = evaluate_epoch(self.task, self.algorithm.predict, self.test, self.truth, self.sample)
             self.append_row(epoch, phase, {"train_loss": loss, **row})
 
@@ -240,6 +245,7 @@ class Run:
         return {
             "run": _identity(self.spec, self.materials),
             "algorithm": self.algorithm.state_dict(),
+            "averaging": self.averaging.state_dict(self.algorithm),
             "progress": asdict(self.progress),
             "seconds": dict(self.clock.seconds),
             "numerics": asdict(self.numerics),
@@ -248,6 +254,8 @@ class Run:
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go on from a checkpoint; ``epochs.jsonl`` is rewritten from its rows."""
         self.algorithm.load_state_dict(saved["algorithm"])
+        if "averaging" in saved:
+            self.averaging.load_state_dict(saved["averaging"], self.algorithm)
         self.progress = Progress(**saved["progress"])
         self.progress.resumes += 1
         self.task.gradient_evaluations = self.progress.gradient_evaluations
