@@ -59,7 +59,8 @@ def exchange(one: Tensor, two: Tensor, counts: Tensor, among: Tensor | None = No
     Each learns the samples of ``among`` (default: all) that are smallest to the *other*; ``counts`` is the table of
     ``keep_counts``, looked up at the number of samples there are.
     """
-    count = counts[len(one)] if among is None else counts[among.sum()]
+    # index_select, because indexing with a scalar on the device would wait for it
+    count = counts[len(one)] if among is None else counts.index_select(0, among.sum().unsqueeze(0))
     return smallest(two, count, among), smallest(one, count, among)
 
 
