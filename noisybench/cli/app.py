@@ -216,9 +216,7 @@ def list_(
 
 @app.command()
 def show(
-    name: Annotated[
-        list[str], typer.Argument(help="A component (gce, or: loss gce), a suite, or a source of scores.")
-    ],
+    name: Annotated[list[str], typer.Argument(help="A component (gce, or: loss gce), a suite, or a source of scores.")],
     sets: Sets = None,
     plugin: Plugins = None,
 ) -> None:
