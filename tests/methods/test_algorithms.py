@@ -14,6 +14,8 @@ from noisybench.train.trainer import train
 
 @pytest.mark.parametrize("name", registry.names("algorithm"))
 def test_every_algorithm_trains_learns_and_is_reproducible(name, tmp_path, store, folder):
+    if extra := registry.get("algorithm", name).traits.get("extra"):
+        pytest.importorskip(extra)
     holdout = 0.1 if registry.get("algorithm", name).traits.get("needs_holdout") else 0.0
     changes = {"method.algorithm": {"name": name}, "training.epochs": 6, "noise.rate": 0.2}
     spec = small_spec(changes | {"dataset.validation": holdout})
