@@ -36,7 +36,7 @@ class Split:
     unlabelled: Tensor
 
 
-@algorithm("dividemix", cite="li2020dividemix")
+@algorithm("dividemix", cite="li2020dividemix", ensemble=2)
 class DivideMix(Algorithm):
     """Two networks; labels that look wrong are dropped and guessed  (Li et al. 2020, algorithm 1).
 

@@ -19,7 +19,7 @@ from noisybench.methods.task import Task
 from noisybench.registry import algorithm
 
 
-@algorithm("rog", cite="lee2019rog")
+@algorithm("rog", cite="lee2019rog", uses_holdout=True)  # its noisy labels steer the weights of the layers
 class RobustGenerativeClassifier(EmpiricalRiskMinimisation):
     """Generative classifiers on hidden layers in place of the softmax layer  (Lee et al. 2019, RoG).
 
@@ -44,8 +44,6 @@ class RobustGenerativeClassifier(EmpiricalRiskMinimisation):
     on the CPU, N times the sum of the layers' widths.
     """
 
-    uses_holdout = True
-    """The noisy labels of ``dataset.validation`` steer the weights of the layers."""
     state = ("weights", "means", "precisions", "head_weights", "head_biases", "fitted_on")
 
     def __init__(
