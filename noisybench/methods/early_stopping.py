@@ -13,14 +13,14 @@ from noisybench.methods.task import Task
 from noisybench.registry import algorithm
 
 
-@algorithm("early_stopping", needs_holdout=True)
+@algorithm("early_stopping", needs_holdout=True, uses_holdout=True)  # its noisy labels choose the epoch
 class EarlyStopping(EmpiricalRiskMinimisation):
     """Plain training that answers with the weights of its best epoch on the noisy hold-out, the earliest of equals.
 
     Trains for all epochs, as ``erm`` does (loss x optimiser x mixup); after each, accuracy on ``dataset.validation``'s
     images against their noisy labels (a teacher's predictions under ``relabel``) decides whether its weights replace
     those that answer. So ``last`` is the accuracy of the chosen weights, and the curve that of the best so far.
-    InputError without a hold-out. Memory: the network twice, its optimiser once.
+    InputError without a hold-out, and with ``averaging``, whose averages nobody would see. Memory: the network twice, its optimiser once.
     """
 
     state = ("best_accuracy", "best_epoch")
@@ -28,6 +28,8 @@ class EarlyStopping(EmpiricalRiskMinimisation):
     def __init__(self, task: Task) -> None:
         if not len(task.holdout):
             raise InputError("algorithm 'early_stopping' needs a hold-out; set dataset.validation above 0, e.g. 0.1")
+        if task.spec["method"].get("averaging") is not None:
+            raise InputError("algorithm 'early_stopping' answers with the weights of one epoch; remove averaging")
         super().__init__(task)
         self.best = task.model()
         self.best_accuracy, self.best_epoch = -1.0, 0

@@ -34,6 +34,12 @@ def test_without_a_holdout_it_says_what_to_do(store, folder):
         train(small_spec({"method.algorithm": {"name": "early_stopping"}}), store, folder)
 
 
+def test_averages_that_nobody_would_see_are_refused(store, folder):
+    averaging = {"kind": "ema", "decay": 0.9, "start": 0.0}
+    with pytest.raises(InputError, match="remove averaging"):
+        train(small_spec(STOPPING | {"method.averaging": averaging}), store, folder)
+
+
 @pytest.mark.parametrize("model", ["mlp", "small_cnn"])
 def test_stopped_after_any_epoch_it_ends_with_the_same_record(model, tmp_path, store, folder):
     spec = small_spec(STOPPING | {"training.epochs": 4, "method.mixup": {"alpha": 1.0}, "model": {"name": model}})
