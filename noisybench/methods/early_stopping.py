@@ -20,7 +20,8 @@ class EarlyStopping(EmpiricalRiskMinimisation):
     Trains for all epochs, as ``erm`` does (loss x optimiser x mixup); after each, accuracy on ``dataset.validation``'s
     images against their noisy labels (a teacher's predictions under ``relabel``) decides whether its weights replace
     those that answer. So ``last`` is the accuracy of the chosen weights, and the curve that of the best so far.
-    InputError without a hold-out, and with ``averaging``, whose averages nobody would see. Memory: the network twice, its optimiser once.
+    InputError without a hold-out, and with ``averaging``, whose averages nobody would see. Memory: the
+    network twice, its optimiser once.
     """
 
     state = ("best_accuracy", "best_epoch")
