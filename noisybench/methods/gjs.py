@@ -25,8 +25,8 @@ def generalised_jensen_shannon(
     """GJS = pi KL(e_y || m) + sum_v w KL(p_v || m), m = pi e_y + w sum_v p_v, w = (1 - pi) / V, per sample ``[B]``.
 
     ``views``: V tensors of logits ``[B, K]``; one is the JS loss. ``scaled`` divides by -(1 - pi) log(1 - pi).
-    Without ``consistency`` the divergence is that of the label and the views' mean prediction; the authors' code forgets
-    to bring that mean to sum 1. Everything stays in log space; the authors clamp the mean at 1e-7.
+    Without ``consistency`` the divergence is that of the label and the views' mean prediction, which the authors' code
+    forgets to bring to sum 1. Everything stays in log space; the authors clamp the mean at 1e-7.
     """
     weight = math.log((1 - pi) / len(views))
     log_p = torch.stack([log_softmax(logits, dim=1) for logits in views])  # [V, B, K]
