@@ -46,9 +46,11 @@ def inject_labels(
     for plugin in plugins:
         registry.load_plugin(plugin)
     registry.get("noise", kind)  # everything a user can get wrong is looked at before any data is read
-    params = dict(_assignment(text) for text in sets)
-    if rate is not None:
-        params["rate"] = rate
+    params: dict[str, Any] = {} if rate is None else {"rate": rate}
+    for key, value in (_assignment(text) for text in sets):
+        if key in params:
+            raise InputError(f"--set {key}={value}: '{key}' is given twice")
+        params[key] = value
     checked = registry.get("noise", kind).validate(params)
     block = resolve_dataset(parsed(dataset, "--dataset"))
     _check_target(out, "--out", FORMATS)

@@ -172,6 +172,7 @@ def _count(counts: Any) -> str:
 def _print_dry_run(
     expansion: Any, runs: Sequence[RunSpec], standing: Any, store: Any, folder: Any, device: str
 ) -> None:
+    from noisybench.data import is_available
     from noisybench.execute.estimate import disk_bytes, hours
 
     names = display_names(expansion, runs)
@@ -184,6 +185,13 @@ def _print_dry_run(
         )
     console.print(f"{len(runs)} runs, {len(standing.settled)} settled, {len(standing.todo)} to do.")
     if standing.todo:
+        absent = {
+            spec.data["dataset"]["name"] for spec in standing.todo if not is_available(spec.data["dataset"], folder)
+        }
+        for name in sorted(absent):
+            console.print(
+                f"The data of '{name}' is not here yet; 'run' looks for it (or downloads it) first.", markup=False
+            )
         time, basis = hours(standing.todo, folder, store, device)
         disk = disk_bytes(standing.todo, folder) / 2**20
         console.print(f"Disk: about {disk:,.0f} MB. Time: about {time:.1f} hours of one worker ({basis}).")

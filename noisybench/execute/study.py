@@ -194,4 +194,5 @@ def run_study(
     }
     counts = {name: sum(s == name for s in statuses.values()) for name in ("finished", "diverged", "failed")}
     counts["blocked"] = len([i for i in reasons if statuses.get(i) != "failed"])
-    return Outcome(counts, failed | reasons, stop.requested, broken)
+    left = [spec for spec in runs if spec.run_id not in statuses and spec.run_id not in reasons]
+    return Outcome(counts, failed | reasons, stop.requested and bool(left), broken)

@@ -94,6 +94,8 @@ def test_the_plot_is_the_same_twice(nb: Command) -> None:
         ((*SYMMETRIC, "--out", "a.npz", "--plot", "no/a.svg"), "no/a.svg"),
         ((*SYMMETRIC, "--out", "a.npz", "--set", "flip=exclusiv"), "exclusive"),
         ((*SYMMETRIC, "--out", "a.npz", "--set", "flip"), "KEY=VALUE"),
+        ((*SYMMETRIC, "--out", "a.npz", "--set", "rate=0.2"), "given twice"),
+        ((*SYMMETRIC, "--out", "a.npz", "--set", "flip=inclusive", "--set", "flip=exclusive"), "given twice"),
         ((*SYMMETRIC[:-1], "nan", "--out", "a.npz"), "rate"),
         (("inject", "--dataset", "digits", "--kind", "file", "--set", "path=no.npz", "--out", "a.npz"), "no.npz"),
         (("inject", "--dataset", "digits", "--kind", "human", "--set", "labels=worst", "--out", "a.npz"), "human"),
