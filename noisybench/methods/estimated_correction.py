@@ -63,7 +63,7 @@ class EstimatedCorrection(OneNetwork):
 
     Differs from their code in the leak of the filter, and in no clamp of p. A T-hat without inverse ends a backward run
     with a message; backward has no lower bound and wants a small learning rate. ``estimated_noise_rate``: 1 - mean of
-    T-hat's diagonal, the share of wrong labels where classes are equally frequent; ``estimated_in_epoch`` counts from 1.
+    T-hat's diagonal, the wrong share where classes are equally frequent; ``estimated_in_epoch`` counts from 1.
     Memory: one network at a time.
     """
 
