@@ -38,7 +38,7 @@ def determinant_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.where(singular, -shift, -torch.logaddexp(log_det, shift))
 
 
-@algorithm("dmi", cite="xu2019dmi")
+@algorithm("dmi", cite="xu2019dmi", uses_holdout=True)  # its noisy labels choose the first phase's epoch
 class DeterminantMutualInformation(OneNetwork):
     """L_DMI, -log(|det(Y^T P)| + 1e-3) of each batch, after training with the suite's loss  (Xu et al. 2019).
 
