@@ -35,6 +35,11 @@ def refined(labels: Tensor, targets: Tensor) -> Tensor:
     return product / product.sum(dim=1, keepdim=True).clamp(min=1e-12)
 
 
+def objective(logits: Tensor, labels: Tensor, targets: Tensor, strength: float) -> Tensor:
+    """``CE + strength log(1 - <t, p>)`` per sample ``[B]`` of mixed labels and targets ``[B, K]``."""
+    return -(labels * log_softmax(logits, dim=1)).sum(dim=1) + strength * regulariser(logits, targets)
+
+
 @algorithm("elr_plus", cite="liu2020elr")
 class EarlyLearningRegularisationPlus(Algorithm):
     """ELR+: ELR with two networks, averaged weights and mixup  (Liu et al. 2020, section 4.3).
@@ -136,8 +141,7 @@ class EarlyLearningRegularisationPlus(Algorithm):
 
         def losses(rows: Tensor | None) -> Tensor:
             x, y, t = (images, labels, targets) if rows is None else (images[rows], labels[rows], targets[rows])
-            logits = task.forward(network, x)
-            return -(y * log_softmax(logits, dim=1)).sum(dim=1) + strength * regulariser(logits, t)
+            return objective(task.forward(network, x), y, t, strength)
 
         ones = torch.ones(len(batch.labels), device=task.device)
         return descend(optimizer, WeightedClosure(task, optimizer, losses, ones, []), images)

@@ -43,7 +43,7 @@ def _row(probabilities: Tensor, i: int, outlier_filter: bool) -> Tensor:
     return row / row.sum()
 
 
-@algorithm("estimated_correction", cite="patrini2017")
+@algorithm("estimated_correction", cite="patrini2017", uses_holdout=True)  # its noisy labels choose T-hat's epoch
 class EstimatedCorrection(OneNetwork):
     """Forward or backward correction with an estimated matrix, in two stages  (Patrini et al. 2017, algorithm 1).
 

@@ -53,8 +53,7 @@ class PeerLoss(OneNetwork):
                    schedule: {name: step, every: 40, gamma: 0.1}}
 
     Differs from that code, which draws the images of the second term too, for a second forward pass: here they are the
-    batch's own, independent of the labels drawn, so that the expectation is the same. Written from the paper; there are
-    no published numbers to check single values against. Memory: nothing beside the network.
+    batch's own, independent of the labels drawn, so that the expectation is the same. Memory: that of one network.
     """
 
     def __init__(

@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from resumed_runs import BATCH_NORM, HOLDOUT, SAM, memorising, resumed_equals_whole
 from small_runs import small_spec
+from torch.nn.functional import one_hot
 
 from noisybench.methods import elr_plus
+from noisybench.methods.elr import remembered
 from noisybench.methods.elr_plus import EarlyLearningRegularisationPlus, refined, sigmoid_ramp
+from noisybench.methods.mixing import Mix
 from noisybench.train.trainer import train
+
+REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "elr_plus.json").read_text())
+
+
+def double(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("case", REFERENCE["cases"], ids=lambda case: f"lambda-{case['hyper']['lambda']}")
+def test_losses_gradients_and_targets_are_the_authors(case):
+    classes, hyper = case["num_classes"], case["hyper"]
+    table = torch.zeros(case["num_examples"], classes, dtype=torch.float64)
+    for step in case["steps"]:
+        index, labels = torch.tensor(step["index"]), one_hot(torch.tensor(step["labels"]), classes).double()
+        seen = torch.softmax(double(step["averages_logits"]), dim=1)
+        moved = table[index] = remembered(table[index], seen, hyper["beta"])
+        mix = Mix(double(step["weight"]), torch.tensor(step["partner"]))
+        logits, targets = double(step["logits"]).requires_grad_(), mix.images(moved)
+        mixed = refined(mix.images(labels), targets) if case["refine"] else mix.images(labels)
+        strength = hyper["lambda"] * sigmoid_ramp(step["iteration"], hyper["coef_step"])
+        loss = elr_plus.objective(logits, mixed, targets, strength).mean()
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert loss.item() == pytest.approx(step["loss"], rel=1e-9)
+        torch.testing.assert_close(gradient, double(step["grad_logits"]), rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(table[index], double(step["target_after"]), rtol=1e-9, atol=1e-12)
+
+
+def test_the_ramp_is_the_authors():
+    for done, length, value in REFERENCE["ramp"]:
+        assert sigmoid_ramp(done, length) == pytest.approx(value, rel=1e-12)
 
 
 def test_the_ramp_by_hand():

@@ -1,8 +1,10 @@
-"""Peer loss by hand: values, bounds, where peers come from, its schedule, resuming, learning."""
+"""Peer loss: published code's values, by hand, bounds, where peers come from, its schedule, resuming, learning."""
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,17 @@ from small_runs import small_spec
 from noisybench.errors import ParameterError
 from noisybench.methods.peer_loss import PeerLoss, bounded_cross_entropy, peer_loss
 from noisybench.train.trainer import train
+
+REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "peer_loss.json").read_text())
+
+
+@pytest.mark.parametrize("case", REFERENCE["cases"], ids=lambda case: f"alpha-{case['alpha']:g}")
+def test_values_and_gradients_are_those_of_the_multi_class_code(case):
+    logits = torch.tensor(case["logits"], dtype=torch.float64, requires_grad=True)
+    loss = peer_loss(logits, torch.tensor(case["labels"]), torch.tensor(case["peers"]), case["alpha"]).mean()
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-9)
+    torch.testing.assert_close(gradient, torch.tensor(case["grad_logits"], dtype=torch.float64), rtol=1e-9, atol=1e-12)
 
 
 def test_values_by_hand():
