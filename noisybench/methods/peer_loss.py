@@ -22,6 +22,8 @@ from noisybench.registry import Epochs, algorithm
 from noisybench.seeding import Draws
 
 SHIFT = math.log(1e-5)
+MILESTONES = [20, 40]
+ALPHAS = [0.0, 1.0]
 
 
 def bounded_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -60,14 +62,13 @@ class PeerLoss(OneNetwork):
         self,
         task: Task,
         *,
-        milestones: list[Epochs] | None = None,
-        alphas: list[Annotated[float, Field(ge=0)]] | None = None,
+        milestones: list[Epochs] = MILESTONES,
+        alphas: list[Annotated[float, Field(ge=0)]] = ALPHAS,
     ) -> None:
         super().__init__(task)
         refuse_mixup(task)
         refuse_other_losses(task)
-        self.milestones = [20, 40] if milestones is None else milestones
-        self.alphas = [0.0, 1.0] if alphas is None else alphas
+        self.milestones, self.alphas = milestones, alphas
         if len(self.milestones) != len(self.alphas) or not self.alphas:
             raise ParameterError(
                 f"must be as many as milestones ({len(self.milestones)}), not {len(self.alphas)}", key="alphas"
