@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from typing import Annotated, Literal
 
@@ -70,7 +71,7 @@ def uniform_divergence(logits: Tensor) -> Tensor:
 # -- methods ------------------------------------------------------------------------------------------------------
 
 
-class BetaGuided(Algorithm):
+class BetaGuided(Algorithm, abc.ABC):
     """Mixup first, then losses guided by a beta mixture that is fitted to the losses of every epoch.
 
     ``warmup``: epochs before the guidance; None: the authors' share of the run, 105 of 300. After each epoch that
@@ -122,9 +123,9 @@ class BetaGuided(Algorithm):
             return self.guided_step(batch, mix)
         return self.mixup_step(batch, mix, mix.images(batch.images))
 
+    @abc.abstractmethod
     def guided_step(self, batch: Batch, mix: Mix) -> Tensor:
         """A step after the warm-up."""
-        raise NotImplementedError
 
     def mixup_step(self, batch: Batch, mix: Mix, images: Tensor) -> Tensor:
         """Mixup's loss on images that are mixed already."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +9,9 @@ from torch import Tensor, nn
 
 from noisybench.data.loader import Batch, Loader
 from noisybench.methods.algorithm import Algorithm
+from noisybench.methods.descent import Closure, descend
 from noisybench.methods.mixing import Mix, draw_epoch
 from noisybench.methods.task import Task
-from noisybench.optim import SAM
 from noisybench.registry import algorithm
 
 
@@ -44,30 +43,12 @@ class EmpiricalRiskMinimisation(Algorithm):
         mix = next(self._mixes) if self._mixes is not None else None
         images = mix.images(batch.images) if mix else batch.images
         closure = BatchClosure(self.task, self.model, self.optimizer, images, batch.labels, mix)
-        if isinstance(self.optimizer, SAM) and self.optimizer.m is not None:
-            parts = micro_batches(len(batch.labels), self.optimizer.m, batch.labels.device)
-            closures = [functools.partial(closure, rows=part) for part in parts]
-            mean: Tensor = self.optimizer.step(closures=closures, sizes=[len(part) for part in parts])
-            return mean.detach()
-        loss: Tensor = self.optimizer.step(closure)  # type: ignore[arg-type,assignment]  # torch says float for both
-        return loss.detach()
-
-
-def micro_batches(size: int, m: int, device: torch.device) -> list[Tensor]:
-    """Rows of a batch in parts of m; a last part of one image joins the part before it, as a last batch does."""
-    parts = list(torch.arange(size, device=device).split(m))  # type: ignore[no-untyped-call]  # torch's own
-    if len(parts) > 1 and len(parts[-1]) == 1 < m:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
+        return descend(self.optimizer, closure, images)
 
 
 @dataclass(frozen=True)
-class BatchClosure:
-    """What an optimiser calls for the gradient of a batch: zero_grad, forward, backward, the mean loss, detached.
-
-    ``create_graph``: the loss with its graph, without backward (second-order SAM). ``rows``: of these images alone.
-    ``per_image``: losses ``[B]`` instead of their mean, detached; ``backward=False``: without any gradient (ESAM).
-    """
+class BatchClosure(Closure):
+    """The gradient of the mean loss of a batch under one network, mixed if ``mix`` says so."""
 
     task: Task
     model: nn.Module
@@ -75,26 +56,6 @@ class BatchClosure:
     images: Tensor
     labels: Tensor
     mix: Mix | None
-
-    def __call__(
-        self,
-        create_graph: bool = False,
-        *,
-        rows: Tensor | None = None,
-        per_image: bool = False,
-        backward: bool = True,
-    ) -> Tensor:
-        if not backward:
-            with torch.no_grad():
-                return self.losses(rows)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses = self.losses(rows)
-        self.task.count_gradients(len(losses))
-        loss = losses.mean()
-        if create_graph:
-            return loss
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
-        return losses.detach() if per_image else loss.detach()
 
     def losses(self, rows: Tensor | None) -> Tensor:
         """Per-image losses, of all images or of ``rows``."""

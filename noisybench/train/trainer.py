@@ -24,7 +24,7 @@ from noisybench.spec import RunSpec
 from noisybench.store import Store, write_atomic
 from noisybench.train import checkpoint, record
 from noisybench.train.averaging import Averaging
-from noisybench.train.evaluation import Truth, diagnostic_index, evaluate_epoch
+from noisybench.train.evaluation import diagnostic_index, evaluate_epoch
 from noisybench.train.numerics import choose_numerics
 from noisybench.train.setup import Materials, gather, make_task, make_truth
 
@@ -267,6 +267,3 @@ class Run:
 
     def _rng_devices(self) -> list[torch.device]:
         return [self.device] if self.device.type == "cuda" else []
-
-
-__all__ = ["Interrupted", "Run", "Truth", "train"]

@@ -83,7 +83,7 @@ def test_the_warm_up_is_mixup_and_nothing_else(store, folder):
 
 
 def test_the_default_warm_up_is_the_authors_share(store, folder):
-    class Spy(dynamic_bootstrap.BetaGuided):
+    class Spy(dynamic_bootstrap.DynamicBootstrap):
         def __init__(self):
             self.epochs = 300
 

@@ -9,7 +9,7 @@ import torch
 from small_runs import small_spec
 
 from noisybench import registry
-from noisybench.methods.erm import micro_batches
+from noisybench.methods.descent import micro_batches
 from noisybench.train.trainer import Interrupted, train
 
 WRAPPERS = [c.name for c in registry.components("optimizer") if c.traits.get("wraps")]
