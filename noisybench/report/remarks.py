@@ -22,6 +22,7 @@ MARKS = {
 
 WORDED = ("flip", "count", "mapping", "variant", "type", "labels", "targets")
 """Noise parameters that are conventions: a table names them."""
+UNKNOWN = "not known yet"
 
 
 def entry_notes(entry: Entry) -> list[str]:
@@ -90,11 +91,11 @@ def conventions(grid: Grid) -> str:
         stated = [noise[key] for key in WORDED if isinstance(noise.get(key), str) and noise[key] != "uniform"]
         kind = f"{column.kind} ({', '.join(stated)})" if stated else column.kind
         shares = [share for cell in cells for share in cell.values("noise.realised_rate").values()]
-        told = f"{100 * min(shares):.1f}" if shares else "not measured"
+        told = f"{100 * min(shares):.1f}" if shares else UNKNOWN
         if shares and f"{100 * max(shares):.1f}" != told:
             told += f" to {100 * max(shares):.1f}"
         kinds.setdefault(kind, []).append(told)
-    parts = [f"{kind}: {', '.join(shares)} %" for kind, shares in kinds.items()]
+    parts = [f"{kind}: {', '.join(told)}{' %' if told[-1] != UNKNOWN else ''}" for kind, told in kinds.items()]
     return f"Share of training labels that is wrong, as measured, column by column: {'; '.join(parts)}."
 
 

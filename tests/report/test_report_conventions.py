@@ -27,3 +27,10 @@ def test_conventions_are_named_with_the_measured_share(tmp_path: Path) -> None:
     assert "wrong, as measured, column by column: symmetric (exclusive, exact): 20.0, 40.0 %." in exclusive
     inclusive = text_of(tmp_path / "b", {0.2: 0.18, 0.4: 0.36}, flip="inclusive", count="independent")
     assert "symmetric (inclusive, independent): 18.0, 36.0 %." in inclusive
+
+
+def test_what_no_run_has_measured_yet_is_said(tmp_path: Path) -> None:
+    folder = store(tmp_path / "s", plan([cell("SGD", 0.4)]), [])
+    text = " ".join(report(folder).to_text().split())
+    assert "column by column: symmetric" in text
+    assert "not known yet." in text
