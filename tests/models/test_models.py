@@ -16,9 +16,9 @@ from noisybench.models import build_model
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 NAMES = registry.names("model")
-SMALLEST = {"cnn9": 28}  # the networks that cannot take 8x8
+SMALLEST = {"cnn9": 28, "airbench_cnn": 9}  # the networks that cannot take 8x8
 # Small enough for a test on one core where the network can be made so; the heavy ones run at the smallest size only.
-PARAMS = {"wrn": {"depth": 10, "widen": 2}, "mlp": {"width": 32}, "small_cnn": {"width": 8}}
+PARAMS = {"wrn": {"depth": 10, "widen": 2}, "mlp": {"width": 32}, "small_cnn": {"width": 8}, "airbench_cnn": {"width": 8}}
 
 
 def seeded(name: str, shape: tuple[int, int, int], classes: int, **params) -> nn.Module:
@@ -121,6 +121,7 @@ def test_impossible_shapes_and_class_counts_are_refused():
         ("wrn", {"depth": 16, "widen": 8}, 10_961_370),
         ("cnn8", {}, 1_639_794),
         ("cnn9", {}, 4_434_570),
+        ("airbench_cnn", {}, 1_972_792),
     ],
 )
 def test_parameter_counts_for_ten_classes(name, params, count):
