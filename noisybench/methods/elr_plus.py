@@ -40,7 +40,7 @@ def objective(logits: Tensor, labels: Tensor, targets: Tensor, strength: float) 
     return -(labels * log_softmax(logits, dim=1)).sum(dim=1) + strength * regulariser(logits, targets)
 
 
-@algorithm("elr_plus", cite="liu2020elr")
+@algorithm("elr_plus", cite="liu2020elr", ensemble=2)
 class EarlyLearningRegularisationPlus(Algorithm):
     """ELR+: ELR with two networks, averaged weights and mixup  (Liu et al. 2020, section 4.3).
 

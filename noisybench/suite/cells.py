@@ -133,10 +133,19 @@ def why_nothing(
 
 
 def finish(suite: Suite, cell: Cell) -> None:
-    """Hash the files its components name, shrink it for a smoke run, mark what knows too much."""
+    """Hash the files its components name, shrink it for a smoke run, mark what knows too much and what answers with several networks."""
     cell.files = _files(cell, suite.directory)
-    if cell.data["method"]["algorithm"].get("oracle") is True:
+    algorithm = cell.data["method"]["algorithm"]
+    if algorithm.get("oracle") is True:
         cell.marks.append("oracle")
+    traits = registry.get("algorithm", algorithm["name"]).traits
+    if algorithm.get("ensemble") is True or traits.get("ensemble", 1) > 1:
+        cell.marks.append("ensemble")
+    if traits.get("needs_holdout") and not cell.data["dataset"]["validation"]:
+        raise node_at(cell.tree, "method.algorithm").error(
+            f"algorithm '{algorithm['name']}' needs a hold-out, and data set '{cell.dataset.label}' has none; "
+            "set dataset.validation, e.g. 0.1"
+        )
     if suite.smoke is not None:
         cell.data, cell.synthetic = shrink(cell.data, suite.smoke.available)
         cell.seeds = [seed for seed in cell.seeds if seed in suite.seeds]

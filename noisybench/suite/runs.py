@@ -63,10 +63,10 @@ def _relabel(cell: Cell) -> Node:
 
 
 def mark_students(cells: list[Cell]) -> None:
-    """What a teacher knew, its students know."""
+    """What a teacher knew, its students know; how many networks answered for it is its own affair."""
     for cell in cells:
         teacher = cell.teacher
         while teacher is not None:
-            cell.marks += [mark for mark in teacher.marks if mark not in cell.marks]
+            cell.marks += [mark for mark in teacher.marks if mark not in cell.marks and mark != "ensemble"]
             teacher = teacher.teacher
         cell.marks.sort(reverse=True)

@@ -223,6 +223,21 @@ def test_what_sees_clean_labels_is_marked_and_its_students_too(methods: Callable
     assert [cell["marks"] for cell in suite.expand().cells] == [["oracle"], [], ["oracle"]]
 
 
+def test_networks_that_answer_together_are_marked_and_their_students_are_not(methods: Callable[..., Suite]) -> None:
+    suite = methods(
+        "  D: {algorithm: dividemix}\n  S: {relabel: D}\n"
+        "  One: {algorithm: coteaching}\n  Both: {algorithm: {name: coteaching, ensemble: true}}\n"
+    )
+    assert [cell["marks"] for cell in suite.expand().cells] == [["ensemble"], [], [], ["ensemble"]]
+
+
+def test_a_method_that_chooses_on_a_hold_out_needs_one(methods: Callable[..., Suite]) -> None:
+    says = r"s\.yaml:\d+: methods.B.algorithm: algorithm 'early_stopping' needs a hold-out, and data set 'digits' has none"
+    with pytest.raises(SuiteError, match=says):
+        methods("  A: {}\n  B: {algorithm: early_stopping}\n")
+    methods("  B: {algorithm: early_stopping}\n", "dataset={name: digits, validation: 0.1}")
+
+
 def test_rate_aware_teachers_mark_their_students(load: Callable[..., Suite]) -> None:
     text = EXAMPLE.replace("method: [SAM, Bootstrap + SAM]", "method: SAM")
     marks = {(c["noise"], c["variant"]): c["marks"] for c in load(text).expand().cells if c["marks"]}

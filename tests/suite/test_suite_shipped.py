@@ -35,8 +35,8 @@ def fingerprint(name: str) -> dict[str, Any]:
     return {"runs": len(ids), "sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(), "first": first}
 
 
-def test_the_four_suites_ship() -> None:
-    assert NAMES == ["cifar10-tiny", "quickstart", "robust-losses", "sam-table4"]
+def test_the_suites_ship() -> None:
+    assert NAMES == ["cifar10-tiny", "methods-cifar10", "quickstart", "robust-losses", "sam-table4"]
     assert all(suite.description for suite in shipped_suites())
 
 
@@ -68,26 +68,67 @@ def test_quickstart() -> None:
     }
 
 
-def test_sam_table4_is_the_authors_own_block() -> None:
+TABLE4 = [
+    "Arazo et al. (printed as Sanchez et al.)",
+    "Zhang & Sabuncu",
+    "Lee et al.",
+    "Chen et al.",
+    "Huang et al.",
+    "MentorNet",
+    "Mixup (literature)",
+    "MentorMix",
+    "SGD",
+    "Mixup",
+    "Bootstrap + Mixup",
+    "SAM",
+    "Bootstrap + SAM",
+]
+
+
+def test_sam_table4_has_every_row_of_the_table() -> None:
     suite = load_suite("sam-table4")
-    assert len(suite.expand().runs) == 4 * 11 * 3
     assert suite.compare == ("foret2021_table4",)
+    published = list(dict.fromkeys(score.method for score in load_source("foret2021_table4").scores))
+    rows = list(dict.fromkeys(cell["published"] or cell["method"] for cell in suite.expand().cells))
+    assert rows == TABLE4
+    assert sorted(published) == sorted(TABLE4)
+    for rate in ("0.2", "0.4", "0.6", "0.8"):
+        assert {cell["method"] for cell in suite.expand().cells if cell["noise"] == f"symmetric {rate}"} == {
+            *(TABLE4[1:]),
+            "Arazo et al.",
+            "SGD, 400 epochs",
+            "SAM, m = 32",
+            "MentorNet, data-driven",
+        }
+
+
+def test_sam_table4_knows_the_rate_where_the_authors_did() -> None:
+    suite = load_suite("sam-table4")
     for rate, rho, marks in (("0.2", 0.1, []), ("0.4", 0.1, []), ("0.6", 0.1, []), ("0.8", 0.05, ["rate-aware"])):
-        for variant in ("SAM", "Bootstrap + SAM"):
+        for variant in ("SAM", "Bootstrap + SAM", "SAM, m = 32"):
             cell = cell_of(suite, variant, noise=f"symmetric {rate}")
             assert cell["settings"]["training"]["optimizer"]["rho"] == rho
             assert cell["marks"] == marks
+    mentormix = {"0.2": (0.8, 2, False), "0.4": (0.6, 8, False), "0.6": (0.6, 8, True), "0.8": (0.2, 4, True)}
+    for rate, expected in mentormix.items():
+        algorithm = cell_of(suite, "MentorMix", noise=f"symmetric {rate}")["settings"]["method"]["algorithm"]
+        assert tuple(algorithm[key] for key in ("percentile", "alpha", "second_reweight")) == expected
+
+
+def test_sam_table4_bootstraps_each_variant_on_its_own_teacher() -> None:
+    suite = load_suite("sam-table4")
     for alpha in (1, 8, 16, 32):
         student = cell_of(suite, f"Bootstrap + Mixup[alpha={alpha}]", noise="symmetric 0.4")
         teacher = cell_of(suite, f"Mixup[alpha={alpha}]", noise="symmetric 0.4")
         assert (student["choose"], teacher["choose"]) == ("best", "best")
         assert all(suite.expand().specs[run].teacher == teacher["runs"][seed] for seed, run in student["runs"].items())
-    settings = cell_of(suite, "SGD", noise="symmetric 0.4")["settings"]
-    assert (settings["model"]["name"], settings["training"]["epochs"], settings["noise"]["flip"]) == (
-        "resnet32_wide",
-        200,
-        "exclusive",
-    )
+
+
+def test_sam_table4_is_one_protocol() -> None:
+    for cell in load_suite("sam-table4").expand().cells:
+        settings = cell["settings"]
+        assert (settings["model"]["name"], settings["noise"]["flip"]) == ("resnet32_wide", "exclusive")
+        assert settings["training"]["epochs"] == (400 if cell["method"] == "SGD, 400 epochs" else 200)
 
 
 def test_robust_losses_is_the_protocol_of_the_papers() -> None:
@@ -112,7 +153,7 @@ def test_cifar10_tiny_also_runs_from_a_file() -> None:
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("quikstart", "no suite 'quikstart'; did you mean 'quickstart'?; shipped suites: cifar10-tiny, quickstart"),
+        ("quikstart", "no suite 'quikstart'; did you mean 'quickstart'?; shipped suites: cifar10-tiny, "),
         ("quickstart.yml", "no such file; did you mean 'quickstart'?"),
         ("nowhere/my.yaml", "nowhere/my.yaml: no such file"),
         (Path("none.yaml"), "none.yaml: no such file"),
