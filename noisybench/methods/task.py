@@ -114,6 +114,15 @@ class Task:
         self.optimizer_models.append(list(models))
         return optimizer
 
+    def drive(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """Let the trainer set the learning rate of an algorithm's own optimiser too, the phase's factor times the rate
+        that it has; for parameters of no network, as a transition matrix's, which averages leave alone. Returned."""
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        self.optimizers.insert(0, optimizer)  # an epoch's row tells the last one's learning rate: a network's
+        self.optimizer_models.insert(0, [])
+        return optimizer
+
     def release(self, models: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> None:
         """Forget networks and optimisers that are not used any more, so that their memory can go."""
         kept = [i for i, item in enumerate(self.optimizers) if all(item is not other for other in optimizers)]
