@@ -42,7 +42,7 @@ def hidden_features(network: nn.Module, images: Tensor) -> list[Tensor]:
             handles.append(module.register_forward_hook(keep_flat))
         elif isinstance(module, (nn.Conv2d, nn.Linear)):
             handles.append(module.register_forward_pre_hook(keep_input))
-        elif module is not network and _is_block(module):
+        elif module is not network and is_block(module):
             handles.append(module.register_forward_hook(keep_block))
     try:
         network.forward(images)  # not a call: a compiled network would not run hooks that came later
@@ -54,7 +54,8 @@ def hidden_features(network: nn.Module, images: Tensor) -> list[Tensor]:
     return [_pooled(layer) for layer in (_last_stage(blocks, inputs[-1]) if blocks else inputs[-PLAIN_LAYERS:])]
 
 
-def _is_block(module: nn.Module) -> bool:
+def is_block(module: nn.Module) -> bool:
+    """A residual block: a module, no mere sequence, with two or more convolutions of its own."""
     if isinstance(module, (nn.Sequential, nn.ModuleList)):
         return False
     return sum(isinstance(child, nn.Conv2d) for child in module.children()) >= 2
