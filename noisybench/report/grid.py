@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from noisybench.errors import InputError
+from noisybench.report.blocks import Block, fit
+from noisybench.report.comparisons import Standing, standing
 from noisybench.report.results import RULES, Cell, Study, finite
-from noisybench.report.statistics import Summary, lead, summarise
+from noisybench.report.statistics import Summary, summarise
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Grid:
-    """The table of one data set and one model: methods (rows) by noises (columns), both in the plan's order."""
+    """The table of one data set and one model: methods (rows) by noises (columns), both in the plan's order.
+
+    ``blocks`` and ``standings``, by column label: the block model of the ranked methods, and their order where every
+    run of the column has its result.
+    """
 
     dataset: str
     model: str
     rows: tuple[str, ...]
     columns: tuple[Column, ...]
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    blocks: dict[str, Block] = field(default_factory=dict)
+    standings: dict[str, Standing] = field(default_factory=dict)
 
     def entry(self, row: str, column: Column) -> Entry | None:
         """The entry of a method at a noise, None where the plan has none."""
@@ -110,8 +118,7 @@ def _grid(dataset: str, model: str, cells: Sequence[Cell], rule: str) -> Grid:
         entries[place] = Entry(cell, tuple(variants), summarise(list(accuracies(cell, rule).values())))
     grid = Grid(dataset, model, tuple(dict.fromkeys(row for row, _ in places)), _columns(cells), entries)
     for column in grid.columns:
-        for row, entry in _rank(grid.column(column), rule).items():
-            entries[row, column.label] = entry
+        _judge(grid, column, rule)
     return grid
 
 
@@ -153,17 +160,18 @@ def choose(variants: Sequence[Cell], rule: str) -> Cell:
     return max(variants, key=quality)
 
 
-def _rank(column: dict[str, Entry], rule: str) -> dict[str, Entry]:
-    """The column with ``best`` and ``tied`` set, unless a run in it is still without a result."""
-    ranked = {row: entry for row, entry in column.items() if entry.ranked}
-    if len(ranked) < 2 or not all(entry.settled for entry in column.values()):
-        return column
-    values = {row: accuracies(entry.cell, rule) for row, entry in ranked.items()}
-    means = {row: entry.summary.mean for row, entry in ranked.items() if entry.summary is not None}
-    top = max(means.values())
-    winners = [row for row in ranked if means[row] == top]
-    behind = lead(values[winners[0]], {row: values[row] for row in ranked if row not in winners})
-    out = dict(column)
-    for row in ranked:
-        out[row] = replace(column[row], best=row in winners, tied=row in behind and not behind[row])
-    return out
+def _judge(grid: Grid, column: Column, rule: str) -> None:
+    """Fit the column's block model; order its methods unless a run in it is still without a result."""
+    entries = grid.column(column)
+    ranked = {row: entry for row, entry in entries.items() if entry.ranked}
+    if not ranked:
+        return
+    block = fit({row: accuracies(entry.cell, rule) for row, entry in ranked.items()})
+    grid.blocks[column.label] = block
+    order = Standing((), (), {})
+    if len(ranked) > 1 and all(entry.settled for entry in entries.values()):
+        order = grid.standings[column.label] = standing(block)
+    for row, entry in ranked.items():
+        grid.entries[row, column.label] = replace(
+            entry, summary=block.summaries[row], best=row in order.best, tied=row in order.tied
+        )

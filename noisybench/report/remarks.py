@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from noisybench.report import words
 from noisybench.report.grid import Column, Entry, Grid
 from noisybench.report.results import Cell
-from noisybench.report.statistics import paired_difference
 from noisybench.spec import at
 
 if TYPE_CHECKING:
@@ -24,6 +23,10 @@ MARKS = {
 WORDED = ("flip", "count", "mapping", "variant", "type", "labels", "targets")
 """Noise parameters that are conventions: a table names them."""
 UNKNOWN = "not known yet"
+OWN_SPREAD = (
+    "its spread over seeds is more than three times the column's median: not pooled, its interval and differences are "
+    "its own (Student, Welch)"
+)
 
 
 def entry_notes(entry: Entry) -> list[str]:
@@ -33,6 +36,8 @@ def entry_notes(entry: Entry) -> list[str]:
         notes.append("an oracle: the variant was chosen by its accuracy on the test set")
     if entry.cell.choose == "validation" and len(entry.variants) > 1:
         notes.append("the variant was chosen by its accuracy on the noisy hold-out")
+    if entry.summary is not None and entry.summary.own and entry.ranked:
+        notes.append(OWN_SPREAD)
     if len(entry.variants) > 1 and entry.cell.choose and not entry.settled:
         notes.append("chosen while runs of its variants are without a result")
     return notes
@@ -63,7 +68,9 @@ def legend(grid: Grid, best: str, tied: str) -> list[str]:
     entries = list(grid.entries.values())
     out = []
     if any(e.summary and e.summary.half_width is not None for e in entries):
-        out.append("± is the half width of the 95 % interval over seeds (Student's t).")
+        out.append(
+            "± is the half width of the 95 % interval over seeds; their spread is pooled over a column's methods."
+        )
     if any(e.best for e in entries):
         out.append(f"{best}: highest mean of its column.")
     if any(e.tied for e in entries):
@@ -73,7 +80,7 @@ def legend(grid: Grid, best: str, tied: str) -> list[str]:
             + (
                 "; with one seed nothing can be."
                 if alone
-                else " (paired over seeds, 95 % for all of a column's pairs together)."
+                else " (Hsu's comparisons with the best on the same seeds, 95 % for a column)."
             )
         )
     if any(not e.settled for e in entries):
@@ -186,15 +193,12 @@ def _memorising(report: Report, grid: Grid) -> str | None:
         return text + "."
     rival = grid.entries[best, column.label]
     assert rival.summary is not None  # best entries have a mean
-    path = f"test_accuracy.{report.rule}"
-    difference = paired_difference(rival.cell.values(path), entry.cell.values(path))
-    if difference is None or difference.half_width is None:
+    difference = grid.blocks[column.label].difference(best, plain)
+    half = difference.half_width()
+    if half is None:
         return f"{text}; {best} has {rival.summary.mean:.1f} % (one seed: no interval)."
     doubt = "" if difference.excludes_zero() else ", an interval that includes zero"
-    return (
-        f"{text}; {best} has {rival.summary.mean:.1f} %, "
-        f"{words.signed(difference.mean)} ± {difference.half_width:.1f} points{doubt}."
-    )
+    return f"{text}; {best} has {rival.summary.mean:.1f} %, {words.signed(difference.mean)} ± {half:.1f} points{doubt}."
 
 
 def _ranking(grid: Grid) -> str | None:

@@ -1,4 +1,4 @@
-"""Means and intervals over seeds. All of the report's statistics live here.
+"""Means and intervals of one list of numbers, and Welch's difference of two.
 
 Sums are exact (``math.fsum``), so that the order of the records never shows in the result.
 """
@@ -6,7 +6,7 @@ Sums are exact (``math.fsum``), so that the order of the records never shows in 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy.special import stdtrit
@@ -16,19 +16,43 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean of n values; ``std`` (n - 1 below the line) and the half width of the interval are None when n = 1."""
+    """Mean of n values; ``std`` (n - 1 below the line) and the half width of the interval are None when n = 1.
+
+    ``own``: the interval rests on these values alone, though those of other methods were at hand.
+    """
 
     n: int
     mean: float
     std: float | None = None
     half_width: float | None = None
+    own: bool = False
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First minus second, its standard error and that error's degrees of freedom (both None: no error is known).
+
+    ``own``: Welch's, from the spreads of the two alone.
+    """
+
+    mean: float
+    error: float | None = None
+    degrees: float | None = None
+    own: bool = False
+
+    def half_width(self, confidence: float = 0.95) -> float | None:
+        """Half the width of Student's interval of this difference alone."""
+        if self.error is None or self.degrees is None:
+            return None
+        return student_quantile(self.degrees, confidence) * self.error
 
     def excludes_zero(self) -> bool:
         """True when there is an interval and it lies on one side of zero."""
-        return self.half_width is not None and abs(self.mean) > self.half_width
+        half = self.half_width()
+        return half is not None and abs(self.mean) > half
 
 
-def student_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
+def student_quantile(degrees: float, confidence: float = CONFIDENCE) -> float:
     """Two-sided quantile of Student's t: |t| stays below it with probability ``confidence``.
 
     >>> round(student_quantile(2), 3)
@@ -49,23 +73,12 @@ def summarise(values: Sequence[float], confidence: float = CONFIDENCE) -> Summar
     return Summary(n, mean, std, student_quantile(n - 1, confidence) * std / math.sqrt(n))
 
 
-def paired_difference(
-    first: Mapping[str, float], second: Mapping[str, float], confidence: float = CONFIDENCE
-) -> Summary | None:
-    """First minus second over the seeds both have (same seed, same noise); None when they share none."""
-    shared = sorted(first.keys() & second.keys())
-    return summarise([first[seed] - second[seed] for seed in shared], confidence)
-
-
-def lead(best: Mapping[str, float], others: Mapping[str, Mapping[str, float]]) -> dict[str, bool]:
-    """For each other method: is it below ``best`` beyond the seeds' scatter?
-
-    Paired Student intervals, each at 1 - (1 - 0.95) / (number of others), so that all of them hold together
-    (Bonferroni). With one shared seed nothing is ever told apart.
-    """
-    confidence = 1 - (1 - CONFIDENCE) / max(1, len(others))
-    out = {}
-    for name, values in others.items():
-        difference = paired_difference(best, values, confidence)
-        out[name] = difference is not None and difference.mean > 0 and difference.excludes_zero()
-    return out
+def welch(first: Summary, second: Summary) -> Difference:
+    """First minus second of independent samples with spreads of their own (Welch 1947), from their summaries alone."""
+    mean = first.mean - second.mean
+    if first.std is None or second.std is None:
+        return Difference(mean, own=True)
+    one, two = first.std**2 / first.n, second.std**2 / second.n
+    below = one**2 / (first.n - 1) + two**2 / (second.n - 1)
+    degrees = (one + two) ** 2 / below if below > 0 else float(min(first.n, second.n) - 1)
+    return Difference(mean, math.sqrt(one + two), degrees, own=True)

@@ -82,7 +82,7 @@ def _cells(report: Report) -> Iterator[tuple[dict[str, Any], Cell]]:
 
 def _row(report: Report, grid: Grid, column: Column, row: str, entry: Entry, cell: Cell) -> dict[str, Any]:
     shown = cell is entry.cell
-    summary = summarise(list(accuracies(cell, report.rule).values()))
+    summary = entry.summary if shown else summarise(list(accuracies(cell, report.rule).values()))
     out: dict[str, Any] = {
         "dataset": grid.dataset,
         "model": grid.model,
@@ -96,6 +96,7 @@ def _row(report: Report, grid: Grid, column: Column, row: str, entry: Entry, cel
         "mean": summary.mean if summary else None,
         "half_width": summary.half_width if summary else None,
         "std": summary.std if summary else None,
+        "own_spread": shown and summary is not None and summary.own,
         "n": summary.n if summary else 0,
         "planned": len(cell.runs),
         **{status: cell.count(status) for status in STATUSES},

@@ -25,13 +25,16 @@ def row(text: str, method: str, nth: int = 0) -> list[str]:
 
 
 def test_mean_interval_and_marks(tmp_path: Path) -> None:
+    """Variances 1, 4, 1/3: mean 16/9. Mean squares 37/9 of seeds and 11/18 of the residual, so Satterthwaite's degrees
+    of freedom are (16/9)^2 / ((37/27)^2 / 2 + (11/27)^2 / 4) = 3.2235, and 3.0612 sqrt(16/27) = 2.3565 is half a width.
+    """
     cells = [cell(m, 0.4) for m in ("SGD", "SAM", "GCE")]
     values = {"SGD": (50.0, 51.0, 52.0), "SAM": (80.0, 82.0, 84.0), "GCE": (81.0, 82.0, 82.0)}
     text = made(tmp_path / "s", cells, [record(c, s, values[c["method"]][s]) for c in cells for s in (0, 1, 2)])
     assert row(text, "method") == ["method", "symmetric 40 %"]
-    assert row(text, "SGD") == ["SGD", "51.00 ± 2.48"]
-    assert row(text, "SAM") == ["SAM", "**82.00 ± 4.97**"]
-    assert row(text, "GCE") == ["GCE", "*81.67 ± 1.43*"]
+    assert row(text, "SGD") == ["SGD", "51.00 ± 2.36"]
+    assert row(text, "SAM") == ["SAM", "**82.00 ± 2.36**"]
+    assert row(text, "GCE") == ["GCE", "*81.67 ± 2.36*"]
     assert "9 runs planned: 9 finished, 0 diverged, 0 failed, 0 missing, 0 blocked." in text
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import scipy.stats
 
-from noisybench.report.statistics import lead, paired_difference, student_quantile, summarise
+from noisybench.report.statistics import Summary, student_quantile, summarise, welch
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,6 @@ def test_one_value_has_no_interval_and_none_has_no_mean() -> None:
     found = summarise([80.0])
     assert found is not None
     assert (found.n, found.mean, found.std, found.half_width) == (1, 80.0, None, None)
-    assert not found.excludes_zero()
     assert summarise([]) is None
 
 
@@ -36,23 +36,24 @@ def test_order_never_shows() -> None:
     assert summarise(values) == summarise(values[::-1])
 
 
-def test_differences_are_paired_by_seed() -> None:
-    """Differences 10, 10, 13 over the shared seeds: mean 11, s = sqrt 3, half width 4.30265."""
-    found = paired_difference({"0": 90, "1": 80, "2": 70, "9": 5}, {"2": 57, "1": 70, "0": 80, "8": 1})
-    assert found is not None
-    assert (found.n, found.mean) == (3, 11.0)
-    assert found.half_width == pytest.approx(4.30265, abs=1e-4)
-    assert found.excludes_zero()
-    assert paired_difference({"0": 1.0}, {"1": 1.0}) is None
+def test_welch_is_scipys_from_summaries() -> None:
+    first, second = [80.0, 82.0, 84.0], [70.0, 79.0, 88.0, 73.0, 75.0]
+    one, two = summarise(first), summarise(second)
+    assert one is not None
+    assert two is not None
+    found = welch(one, two)
+    theirs = scipy.stats.ttest_ind(first, second, equal_var=False)
+    interval = theirs.confidence_interval()
+    assert found.degrees == pytest.approx(theirs.df)
+    assert found.mean / (found.error or 0) == pytest.approx(theirs.statistic)
+    assert found.half_width() == pytest.approx((interval.high - interval.low) / 2)
+    assert found.excludes_zero() is bool(theirs.pvalue < 0.05)
 
 
-def test_lead_corrects_for_the_number_of_others() -> None:
-    """Differences 5, 6, 7 (s = 1): alone 4.303 / sqrt 3 = 2.5 and with ten others 14.09 / sqrt 3 = 8.1 half width."""
-    best = {"0": 90.0, "1": 90.0, "2": 90.0}
-    other = {"0": 85.0, "1": 84.0, "2": 83.0}
-    assert lead(best, {"a": other}) == {"a": True}
-    assert lead(best, {str(i): other for i in range(10)}) == {str(i): False for i in range(10)}
+def test_welch_of_one_value_knows_no_error() -> None:
+    found = welch(Summary(1, 80.0), Summary(3, 70.0, 1.0))
+    assert (found.mean, found.half_width(), found.excludes_zero()) == (10.0, None, False)
 
 
-def test_one_seed_tells_nothing_apart() -> None:
-    assert lead({"0": 90.0}, {"a": {"0": 10.0}}) == {"a": False}
+def test_welch_without_any_spread_has_no_width() -> None:
+    assert welch(Summary(3, 80.0, 0.0), Summary(4, 70.0, 0.0)).half_width() == 0.0

@@ -1,0 +1,112 @@
+"""Which methods of a column are told apart: all against one baseline, and all against the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from noisybench.report.blocks import Block
+from noisybench.report.critical import dunnett_quantile, one_sided_quantile
+from noisybench.report.statistics import CONFIDENCE, Difference, student_quantile
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One method minus the control, with half the width of an interval that holds together with all others.
+
+    ``half_width`` is None where no error is known: with one seed nothing is told apart. ``own``: Welch's, with
+    Bonferroni's level.
+    """
+
+    difference: float
+    half_width: float | None
+    own: bool = False
+
+    @property
+    def apart(self) -> bool:
+        """The interval lies on one side of zero."""
+        return self.half_width is not None and abs(self.difference) > self.half_width
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A column's order. ``best``: highest mean, several where they are equal. ``tied``: the others that may be it.
+
+    ``behind``: each method minus the best of the others, with the one-sided width it may not fall below.
+    """
+
+    best: tuple[str, ...]
+    tied: tuple[str, ...]
+    behind: dict[str, Comparison]
+
+
+def against(block: Block, baseline: str, methods: Iterable[str] | None = None) -> dict[str, Comparison]:
+    """Every other method minus the baseline, two-sided, 95 % for all together (Dunnett 1955, 1964)."""
+    others = [m for m in (block.summaries if methods is None else methods) if m != baseline]
+    return {m: _compared(block, m, baseline, len(others), two_sided=True) for m in others}
+
+
+def standing(block: Block, methods: Iterable[str] | None = None) -> Standing:
+    """Hsu's multiple comparisons with the best (Hsu 1981, 1984), 95 % for all methods together.
+
+    Method i may be the best unless ``m_i - m_j + d s_ij <= 0`` for a j: the upper bound of its difference to the best
+    of the others. d is Dunnett's one-sided quantile with i as the control. Where every method has the same seeds this
+    is ``m_best - m_i >= d s sqrt(2 / n)``.
+    """
+    names = list(block.summaries if methods is None else methods)
+    top = max(block.adjusted[m] for m in names)
+    best = tuple(m for m in names if block.adjusted[m] == top)
+    if len(names) < 2:
+        return Standing(best, (), {})
+    behind = {}
+    tied = []
+    for m in names:
+        # the pairs as seen from m: a lead of the other, and the width that m is allowed
+        pairs = [
+            _compared(block, m, other, len(names) - 1, two_sided=False, control=m) for other in names if other != m
+        ]
+        behind[m] = min(pairs, key=_upper)
+        if m not in best and _upper(behind[m]) > 0:
+            tied.append(m)
+    return Standing(best, tuple(tied), behind)
+
+
+def smallest_visible(block: Block, methods: Iterable[str] | None = None) -> float | None:
+    """How far below the best a method must be to be told apart from it; the largest over the pooled pairs.
+
+    None where no pair has an error.
+    """
+    names = list(block.summaries if methods is None else methods)
+    found = [
+        width
+        for i, m in enumerate(names)
+        for other in names[:i]
+        if block.pooled(m, other)
+        and (width := _compared(block, m, other, len(names) - 1, two_sided=False, control=m).half_width) is not None
+    ]
+    return max(found, default=None)
+
+
+def _upper(compared: Comparison) -> float:
+    """Upper bound of the difference; without an error there is none."""
+    return float("inf") if compared.half_width is None else compared.difference + compared.half_width
+
+
+def _compared(
+    block: Block, first: str, second: str, count: int, *, two_sided: bool, control: str | None = None
+) -> Comparison:
+    """First minus second as one of ``count`` comparisons with ``control`` (default: second)."""
+    difference = block.difference(first, second)
+    width = _width(block, difference, control or second, count, two_sided)
+    return Comparison(difference.mean, width, difference.own)
+
+
+def _width(block: Block, difference: Difference, control: str, count: int, two_sided: bool) -> float | None:
+    if difference.error is None or difference.degrees is None:
+        return None
+    if difference.own:  # no common residual: Bonferroni
+        level = 1 - (1 - CONFIDENCE) / count
+        quantile = (student_quantile if two_sided else one_sided_quantile)(difference.degrees, level)
+    else:
+        quantile = dunnett_quantile(count, difference.degrees, block.correlation(control), two_sided=two_sided)
+    return quantile * difference.error
