@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from noisybench.data.rand_augment import draw_rand_augment
 from noisybench.errors import ParameterError
 from noisybench.registry import STRICT, did_you_mean, shown, validate_model
 from noisybench.seeding import Draws
@@ -41,7 +42,24 @@ class Cutout(pydantic.BaseModel):
     size: Annotated[int, Field(ge=1)] = 16
 
 
-STEPS: dict[str, type[pydantic.BaseModel]] = {"crop": Crop, "flip": Flip, "cutout": Cutout}
+class RandAugment(pydantic.BaseModel):
+    """Random operations on form and colour, each applied with probability 1/2 (Cubuk et al. 2020, as in FixMatch).
+
+    ``operations`` are drawn for each image from the fourteen of ``rand_augment``, each with a level from 1 to
+    ``levels`` - 1 of ten. Whatever its place in the list it comes after crop and flip, before normalisation.
+    """
+
+    model_config = STRICT
+    operations: Annotated[int, Field(ge=1)] = 2
+    levels: Annotated[int, Field(ge=2, le=10)] = 10
+
+
+STEPS: dict[str, type[pydantic.BaseModel]] = {
+    "crop": Crop,
+    "flip": Flip,
+    "cutout": Cutout,
+    "randaugment": RandAugment,
+}
 
 
 def parse_augment(augment: Sequence[Any]) -> list[dict[str, Any]]:
@@ -88,6 +106,10 @@ def check_augment(augment: Sequence[Mapping[str, Any]], shape: tuple[int, int, i
             raise ParameterError(
                 f"crop: reflect padding {step['padding']} must be below the image size {min(shape[1:])}", key="augment"
             )
+        if step["name"] == "randaugment" and (shape[0] not in (1, 3) or min(shape[1:]) < 3):
+            raise ParameterError(
+                f"randaugment: needs 1 or 3 channels and 3 x 3 pixels, not {' x '.join(map(str, shape))}", key="augment"
+            )
 
 
 def draw_augment(
@@ -96,12 +118,15 @@ def draw_augment(
     """The draws of ``n`` samples, made on the CPU from ``(seed, augment, index..., step)``: step -> int64.
 
     crop ``[n, 2]``: offset (down, right) of the window in the padded image, 0 .. 2 padding; flip ``[n]``: 0 or 1;
-    cutout ``[n, 2]``: row and column of the centre.
+    cutout ``[n, 2]``: row and column of the centre; randaugment: as of ``draw_rand_augment``.
     """
     draws: dict[str, Tensor] = {}
     for step in augment:
         name = step["name"]
         stream = Draws(seed, "augment", *index, name)
+        if name == "randaugment":
+            draws[name] = draw_rand_augment(n, step["operations"], step["levels"], stream)
+            continue
         if name == "crop":
             drawn = np.stack([stream.integers(n, 2 * step["padding"] + 1) for _ in range(2)], axis=1)
         elif name == "flip":

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from noisybench.data.augment import check_augment, cut_out, draw_augment, move, normalise, parse_augment
+from noisybench.data.rand_augment import rand_augment
 from noisybench.errors import DataError, ParameterError
 from noisybench.seeding import Draws
 
@@ -34,8 +35,10 @@ class Loader:
     ``images`` uint8 ``[N, C, H, W]`` and ``labels`` int64 ``[N]`` lie on the device; ``index`` ``[n]`` are the
     positions to use (default: all). A last batch of one image joins the batch before it, because batch norm cannot
     take it; ``drop_last`` drops what does not fill a batch. ``views`` > 1 augments every image that many times, view
-    0 being what a loader with one view gives. Order and augmentation draws of an epoch are made on the CPU from raw
-    words of ``(seed, order, e)`` and ``(seed, augment, e, view, step)``: the same on every device and torch version.
+    0 being what a loader with one view gives. ``first_view`` numbers the first view otherwise, so that a loader with
+    other steps gives the same images in the same order with draws of its own. Order and augmentation draws of an epoch
+    are made on the CPU from raw words of ``(seed, order, e)`` and ``(seed, augment, e, view, step)``: the same on every
+    device and torch version.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Loader:
         std: Sequence[float],
         index: Tensor | None = None,
         views: int = 1,
+        first_view: int = 0,
         drop_last: bool = False,
         channels_last: bool = False,
         shuffle: bool = True,
@@ -57,7 +61,7 @@ class Loader:
     ) -> None:
         self.images, self.labels, self.device = images, labels, images.device
         self.index = torch.arange(len(images), device=self.device) if index is None else index.to(self.device)
-        self.seed, self.batch_size, self.views = seed, batch_size, views
+        self.seed, self.batch_size, self.views, self.first_view = seed, batch_size, views, first_view
         self.augment = parse_augment(augment)
         self.mean, self.std, self.dtype = tuple(mean), tuple(std), dtype
         self.channels_last, self.shuffle = channels_last, shuffle
@@ -87,7 +91,7 @@ class Loader:
             permutation = Draws(self.seed, "order", epoch).permutation(len(self.index))
             order = order[torch.from_numpy(permutation).to(self.device)]
         n = self.images_per_epoch
-        draws = [self._draws(n, epoch, view) for view in range(self.views)]
+        draws = [self._draws(n, epoch, self.first_view + view) for view in range(self.views)]
         for start, sizes in _chunks(self.sizes, CHUNK):
             stop = start + sum(sizes)
             index = order[start:stop]
@@ -106,6 +110,8 @@ class Loader:
 
     def _view(self, raw: Tensor, draws: dict[str, Tensor]) -> Tensor:
         images = move(raw, self.augment, draws)
+        if "randaugment" in draws:
+            images = rand_augment(images, draws["randaugment"])
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         images = normalise(images, self.mean, self.std, self.dtype)

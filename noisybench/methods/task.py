@@ -164,6 +164,7 @@ class Task:
         labels: Tensor | None = None,
         *,
         views: int = 1,
+        first_view: int = 0,
         augment: Sequence[Any] | None = None,
         batch_size: int | None = None,
     ) -> Loader:
@@ -174,6 +175,7 @@ class Task:
             seed=self.seed,
             index=self.index if index is None else index,
             views=views,
+            first_view=first_view,
             batch_size=self.training["batch_size"] if batch_size is None else batch_size,
             augment=self.training["augment"] if augment is None else augment,
             mean=self.mean,
