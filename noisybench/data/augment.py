@@ -12,7 +12,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from noisybench.data.colour import draw_jitter, greyed, jittered
 from noisybench.data.rand_augment import draw_rand_augment
+from noisybench.data.resized_crop import draw_windows, resized_crop
 from noisybench.errors import ParameterError
 from noisybench.registry import STRICT, did_you_mean, shown, validate_model
 from noisybench.seeding import Draws
@@ -42,6 +44,41 @@ class Cutout(pydantic.BaseModel):
     size: Annotated[int, Field(ge=1)] = 16
 
 
+class ResizedCrop(pydantic.BaseModel):
+    """Cut a random window and enlarge it to the original size, bilinearly (Szegedy et al. 2015, with scale 0.08).
+
+    The window's share of the area is uniform in [``scale``, 1], the logarithm of width / height uniform between those
+    of 1 / ``ratio`` and ``ratio``; of ten draws the first that fits inside is taken, as in torchvision.
+    """
+
+    model_config = STRICT
+    scale: Annotated[float, Field(gt=0, le=1)] = 0.2
+    ratio: Annotated[float, Field(ge=1)] = 4 / 3
+
+
+class ColorJitter(pydantic.BaseModel):
+    """With ``probability``: brightness, contrast, saturation and hue by random amounts, in random order.
+
+    The first three by a factor in [1 - strength, 1 + strength], the hue by a share of the circle in [-``hue``,
+    ``hue``] (Chen et al. 2020, SimCLR: strengths 0.4, 0.4, 0.4, 0.1 on CIFAR-10). Grey images have neither saturation
+    nor hue.
+    """
+
+    model_config = STRICT
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.4
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.4
+    saturation: Annotated[float, Field(ge=0, le=1)] = 0.4
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    probability: Annotated[float, Field(ge=0, le=1)] = 0.8
+
+
+class Grayscale(pydantic.BaseModel):
+    """With ``probability``: every channel becomes the grey value 0.299 red + 0.587 green + 0.114 blue."""
+
+    model_config = STRICT
+    probability: Annotated[float, Field(ge=0, le=1)] = 0.2
+
+
 class RandAugment(pydantic.BaseModel):
     """Random operations on form and colour, each applied with probability 1/2 (Cubuk et al. 2020, as in FixMatch).
 
@@ -58,6 +95,9 @@ STEPS: dict[str, type[pydantic.BaseModel]] = {
     "crop": Crop,
     "flip": Flip,
     "cutout": Cutout,
+    "resized_crop": ResizedCrop,
+    "color_jitter": ColorJitter,
+    "grayscale": Grayscale,
     "randaugment": RandAugment,
 }
 
@@ -106,6 +146,8 @@ def check_augment(augment: Sequence[Mapping[str, Any]], shape: tuple[int, int, i
             raise ParameterError(
                 f"crop: reflect padding {step['padding']} must be below the image size {min(shape[1:])}", key="augment"
             )
+        if step["name"] in ("color_jitter", "grayscale") and shape[0] not in (1, 3):
+            raise ParameterError(f"{step['name']}: needs images of 1 or 3 channels, not {shape[0]}", key="augment")
         if step["name"] == "randaugment" and (shape[0] not in (1, 3) or min(shape[1:]) < 3):
             raise ParameterError(
                 f"randaugment: needs 1 or 3 channels and 3 x 3 pixels, not {' x '.join(map(str, shape))}", key="augment"
@@ -117,7 +159,8 @@ def draw_augment(
 ) -> dict[str, Tensor]:
     """The draws of ``n`` samples, made on the CPU from ``(seed, augment, index..., step)``: step -> int64.
 
-    crop ``[n, 2]``: offset (down, right) of the window in the padded image, 0 .. 2 padding; flip ``[n]``: 0 or 1;
+    crop ``[n, 2]``: offset (down, right) of the window in the padded image, 0 .. 2 padding; flip and grayscale ``[n]``:
+    0 or 1; resized_crop and color_jitter (float32): as of ``draw_windows`` and ``draw_jitter``;
     cutout ``[n, 2]``: row and column of the centre; randaugment: as of ``draw_rand_augment``.
     """
     draws: dict[str, Tensor] = {}
@@ -127,14 +170,40 @@ def draw_augment(
         if name == "randaugment":
             draws[name] = draw_rand_augment(n, step["operations"], step["levels"], stream)
             continue
+        if name == "resized_crop":
+            draws[name] = draw_windows(n, *shape[1:], step["scale"], step["ratio"], stream)
+            continue
+        if name == "color_jitter":
+            strengths = [step[change] for change in ("brightness", "contrast", "saturation", "hue")]
+            draws[name] = draw_jitter(n, strengths, step["probability"], stream)
+            continue
         if name == "crop":
             drawn = np.stack([stream.integers(n, 2 * step["padding"] + 1) for _ in range(2)], axis=1)
         elif name == "flip":
             drawn = stream.integers(n, 2)
+        elif name == "grayscale":
+            drawn = (stream.uniforms(n) < step["probability"]).astype(np.int64)
         else:
             drawn = np.stack([stream.integers(n, size) for size in shape[1:]], axis=1)
         draws[name] = torch.from_numpy(drawn)
     return draws
+
+
+def transform(images: Tensor, augment: Sequence[Mapping[str, Any]], draws: Mapping[str, Tensor]) -> Tensor:
+    """Crops, flips and colours, in the order listed: uint8 ``[B, C, H, W]`` -> the same. ``draws`` as of
+    ``draw_augment``. Crops and flips that follow one another are one gather."""
+    moves: list[Mapping[str, Any]] = []
+    for step in augment:
+        name = step["name"]
+        if name in ("crop", "flip"):
+            moves.append(step)
+        elif name in CHANGES:
+            images, moves = CHANGES[name](move(images, moves, draws), draws[name]), []
+    return move(images, moves, draws)
+
+
+CHANGES = {"resized_crop": resized_crop, "color_jitter": jittered, "grayscale": greyed}
+"""Steps of ``transform`` that are no mere moves of pixels."""
 
 
 def move(images: Tensor, augment: Sequence[Mapping[str, Any]], draws: Mapping[str, Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noisybench.data.augment import check_augment, cut_out, draw_augment, move, normalise, parse_augment
+from noisybench.data.augment import check_augment, cut_out, draw_augment, normalise, parse_augment, transform
 from noisybench.data.rand_augment import rand_augment
 from noisybench.errors import DataError, ParameterError
 from noisybench.seeding import Draws
@@ -109,7 +109,7 @@ class Loader:
         return {name: values.to(self.device) for name, values in drawn.items()}
 
     def _view(self, raw: Tensor, draws: dict[str, Tensor]) -> Tensor:
-        images = move(raw, self.augment, draws)
+        images = transform(raw, self.augment, draws)
         if "randaugment" in draws:
             images = rand_augment(images, draws["randaugment"])
         if self.channels_last:
