@@ -68,12 +68,12 @@ class Cores(OneNetwork):
         training: {epochs: 100, batch_size: 64, optimizer: {name: sgd, lr: 0.1, momentum: 0, weight_decay: 0},
                    schedule: {name: multistep, milestones: [50], gamma: 0.1}}
 
-    Phase 2 of the authors (consistency training on what the sieve leaves) is not here. Differs from their code in that
-    a batch with nothing kept changes nothing (there a tiny loss whose type breaks the caller).
+    Phase 2 of the authors (consistency training on what the sieve leaves) is ``cores2``. Differs from their code in
+    that a batch with nothing kept changes nothing (there a tiny loss whose type breaks the caller).
     ``kept_share``: share of the training part that the last epoch kept. Memory: nothing beside the network.
     """
 
-    state = ("prior", "kept")
+    state: tuple[str, ...] = ("prior", "kept")
 
     def __init__(
         self,
@@ -119,8 +119,9 @@ class Cores(OneNetwork):
         """Sieve and learn in one forward pass."""
         images, labels = batch.images, batch.labels
         logits = self.logits(images)
-        keep = (sieve_metric(logits.detach(), labels) <= 0) | ~self.sieving
-        self.kept.index_add_(0, labels, keep.to(self.kept.dtype))
+        fits = sieve_metric(logits.detach(), labels) <= 0
+        keep = fits | ~self.sieving
+        self.note(batch, fits, keep)
         weights = keep * (len(labels) / keep.sum().clamp(min=1))
 
         def losses(rows: Tensor | None) -> Tensor:
@@ -128,6 +129,10 @@ class Cores(OneNetwork):
             return regularised(self.logits(images, rows), y, self.beta, self.prior)
 
         return self.learn(images, losses, weights=weights, ready=regularised(logits, labels, self.beta, self.prior))
+
+    def note(self, batch: Batch, fits: Tensor, keep: Tensor) -> None:
+        """Count what is kept ``[B]``, by class; ``fits`` ``[B]``: the label is no worse than a random one."""
+        self.kept.index_add_(0, batch.labels, keep.to(self.kept.dtype))
 
     def details(self) -> dict[str, float]:
         """``kept_share``."""
