@@ -32,12 +32,15 @@ class Comparison:
 class Standing:
     """A column's order. ``best``: highest mean, several where they are equal. ``tied``: the others that may be it.
 
-    ``behind``: each method minus the best of the others, with the one-sided width it may not fall below.
+    ``behind``: each method minus the best of the others, with the one-sided width it may not fall below. ``visible``:
+    the smallest difference to the best that is told apart, the largest over the pooled pairs; None where no pair has an
+    error.
     """
 
     best: tuple[str, ...]
     tied: tuple[str, ...]
     behind: dict[str, Comparison]
+    visible: float | None = None
 
 
 def against(block: Block, baseline: str, methods: Iterable[str] | None = None) -> dict[str, Comparison]:
@@ -58,33 +61,14 @@ def standing(block: Block, methods: Iterable[str] | None = None) -> Standing:
     best = tuple(m for m in names if block.adjusted[m] == top)
     if len(names) < 2:
         return Standing(best, (), {})
-    behind = {}
-    tied = []
+    behind: dict[str, Comparison] = {}
+    widths: list[float] = []
     for m in names:
-        # the pairs as seen from m: a lead of the other, and the width that m is allowed
-        pairs = [
-            _compared(block, m, other, len(names) - 1, two_sided=False, control=m) for other in names if other != m
-        ]
+        pairs = [_compared(block, m, n, len(names) - 1, two_sided=False, control=m) for n in names if n != m]
+        widths += [pair.half_width for pair in pairs if pair.half_width is not None and not pair.own]
         behind[m] = min(pairs, key=_upper)
-        if m not in best and _upper(behind[m]) > 0:
-            tied.append(m)
-    return Standing(best, tuple(tied), behind)
-
-
-def smallest_visible(block: Block, methods: Iterable[str] | None = None) -> float | None:
-    """How far below the best a method must be to be told apart from it; the largest over the pooled pairs.
-
-    None where no pair has an error.
-    """
-    names = list(block.summaries if methods is None else methods)
-    found = [
-        width
-        for i, m in enumerate(names)
-        for other in names[:i]
-        if block.pooled(m, other)
-        and (width := _compared(block, m, other, len(names) - 1, two_sided=False, control=m).half_width) is not None
-    ]
-    return max(found, default=None)
+    tied = tuple(m for m in names if m not in best and _upper(behind[m]) > 0)
+    return Standing(best, tied, behind, max(widths, default=None))
 
 
 def _upper(compared: Comparison) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from noisybench.literature import load_source
 from noisybench.report import markdown, terminal, tidy
+from noisybench.report.baseline import check_baseline
 from noisybench.report.grid import Grid, check_rule, make_grids
 from noisybench.report.published import Comparison, beside
 from noisybench.report.results import RULES, Study, read_study
@@ -22,6 +23,7 @@ class Report:
     rule: str
     grids: tuple[Grid, ...]
     comparisons: tuple[tuple[Comparison, ...], ...]  # for each grid, the published tables beside it
+    baseline: str | None = None  # the method that was named for all to be compared with
 
     @property
     def title(self) -> str:
@@ -57,19 +59,28 @@ class Report:
         return [folder / name for name in forms]
 
 
-def report(run_dir: str | Path, *, accuracy: str | None = None, compare: Sequence[str] | None = None) -> Report:
+def report(
+    run_dir: str | Path,
+    *,
+    accuracy: str | None = None,
+    compare: Sequence[str] | None = None,
+    baseline: str | None = None,
+) -> Report:
     """The report on a results folder: a pure function of its plan, its records and the published scores.
 
-    ``accuracy`` (a selection rule) and ``compare`` (names of published tables) replace what the plan says.
-    InputError without a plan or with an unknown rule or table; StoreError when the plan is damaged.
+    ``accuracy`` (a selection rule), ``compare`` (names of published tables) and ``baseline`` (the method the others
+    are compared with; without one, each table's first) replace what the plan says.
+    InputError without a plan or with an unknown rule, table or method; StoreError when the plan is damaged.
     """
     study = read_study(Path(run_dir))
     rule = accuracy if accuracy is not None else study.accuracy
     check_rule(rule)
     grids = make_grids(study, rule)
+    baseline = baseline if baseline is not None else study.baseline
+    check_baseline(baseline, grids)
     names = compare if compare is not None else study.compare
     sources = [load_source(name) for name in dict.fromkeys(names)]  # an unknown one is an error in a smoke run too
     if study.smoke or study.synthetic:
         sources = []
     comparisons = [[beside(grid, source, rule) for source in sources] for grid in grids]
-    return Report(study, rule, grids, tuple(map(tuple, comparisons)))
+    return Report(study, rule, grids, tuple(map(tuple, comparisons)), baseline)

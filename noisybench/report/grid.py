@@ -67,6 +67,7 @@ class Grid:
 
     dataset: str
     model: str
+    rule: str
     rows: tuple[str, ...]
     columns: tuple[Column, ...]
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
@@ -116,7 +117,7 @@ def _grid(dataset: str, model: str, cells: Sequence[Cell], rule: str) -> Grid:
     for place, variants in places.items():
         cell = choose(variants, rule)
         entries[place] = Entry(cell, tuple(variants), summarise(list(accuracies(cell, rule).values())))
-    grid = Grid(dataset, model, tuple(dict.fromkeys(row for row, _ in places)), _columns(cells), entries)
+    grid = Grid(dataset, model, rule, tuple(dict.fromkeys(row for row, _ in places)), _columns(cells), entries)
     for column in grid.columns:
         _judge(grid, column, rule)
     return grid

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from noisybench.literature.words import ARCHITECTURES, FLIPS, RULES
-from noisybench.report import remarks, words
+from noisybench.report import baseline, remarks, words
 from noisybench.report.comparability import NOT_STATED, Reason
 from noisybench.report.grid import Entry, Grid
 from noisybench.report.notes import Footnotes
@@ -47,6 +47,7 @@ def render(report: Report) -> str:
     for grid, comparisons in zip(report.grids, report.comparisons, strict=True):
         blocks.append(f"## {escape(grid.dataset)}, {escape(grid.model)}")
         blocks += _main(grid, notes)
+        blocks += _against(grid, report.baseline)
         blocks += _memorised(grid)
         for comparison in comparisons:
             blocks += _published(grid, comparison, notes)
@@ -76,6 +77,8 @@ def _main(grid: Grid, notes: Footnotes) -> list[str]:
         rows.append([escape(row), *cells])
     blocks = [table(["method", *(escape(c.short) for c in grid.columns)], rows)]
     lines = remarks.legend(grid, "**Bold**", "*Italic*")
+    visible = remarks.visible(grid)
+    lines += [visible] if visible else []
     blocks.append(" ".join([*lines, escape(remarks.conventions(grid))]))
     chosen = remarks.chosen(grid)
     if chosen:
@@ -89,6 +92,18 @@ def _cell(entry: Entry | None, notes: Footnotes) -> str:
     text = words.accuracy(entry)
     text = f"**{text}**" if entry.best else f"*{text}*" if entry.tied else text
     return text + notes.mark(remarks.entry_notes(entry))
+
+
+def _against(grid: Grid, named: str | None) -> list[str]:
+    head, rows = baseline.table_rows(grid, named)
+    if not rows:
+        return []
+    body = [[escape(row[0]), *(f"**{cell.text}**" if cell.apart else cell.text for cell in row[1])] for row in rows]
+    return [
+        f"### Against {escape(str(baseline.control(grid, named)))}",
+        baseline.MEANING + (f" {baseline.TESTED}" if any(cell.tested for _, cells in rows for cell in cells) else ""),
+        table([escape(text) for text in head], body),
+    ]
 
 
 def memorised_rows(grid: Grid) -> tuple[list[str], list[list[str]]]:

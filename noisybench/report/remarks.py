@@ -90,6 +90,15 @@ def legend(grid: Grid, best: str, tied: str) -> list[str]:
     return out
 
 
+def visible(grid: Grid) -> str | None:
+    """The smallest difference that could be seen in each column; None where one seed shows none."""
+    found = [order.visible if (order := grid.standings.get(c.label)) else None for c in grid.columns]
+    if all(width is None for width in found):
+        return None
+    told = ", ".join("–" if width is None else f"{width:.1f}" for width in found)
+    return f"Smallest difference to the best that could be seen, column by column: {told} points."
+
+
 def conventions(grid: Grid) -> str:
     """How the labels were corrupted: each kind's parameters, and the share that really is wrong in each column."""
     kinds: dict[str, list[str]] = {}

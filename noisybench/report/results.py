@@ -84,6 +84,7 @@ class Study:
     synthetic: bool
     accuracy: str
     compare: tuple[str, ...]
+    baseline: str | None
     seeds: tuple[str, ...]
     cells: tuple[Cell, ...]
     damaged: tuple[tuple[str, str], ...]
@@ -158,6 +159,7 @@ def _study(run_dir: Path, plan: Mapping[str, Any]) -> Study:
         synthetic=bool(plan["synthetic"]),
         accuracy=str(plan["report"]["accuracy"]),
         compare=tuple(plan["report"].get("compare") or ()),
+        baseline=plan["report"].get("baseline"),
         seeds=tuple(str(seed) for seed in plan["seeds"]),
         cells=tuple(_cell(cell, records, status) for cell in plan["cells"]),
         damaged=tuple(sorted(damaged.items())),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from noisybench.report import markdown, remarks, words
+from noisybench.report import baseline, markdown, remarks, words
 from noisybench.report.grid import Entry
 from noisybench.report.notes import Footnotes
 
@@ -27,8 +27,10 @@ def render(report: Report, width: int) -> str:
             blocks.append(f"{grid.dataset}, {grid.model}")
         rows = [[row, *(_cell(grid.entry(row, c), notes) for c in grid.columns)] for row in grid.rows]
         blocks += _tables(["method", *(c.short for c in grid.columns)], rows, width)
-        below = [*remarks.legend(grid, "*", "~"), remarks.conventions(grid)]
+        visible, compared = remarks.visible(grid), baseline.counts(grid, report.baseline)
+        below = [*remarks.legend(grid, "*", "~"), *([visible] if visible else []), remarks.conventions(grid)]
         blocks.append(_wrap(" ".join(below), width))
+        blocks += [_wrap(compared, width)] if compared else []
         blocks += [_wrap(line, width) for line in remarks.chosen(grid)]
         head, shares = markdown.memorised_rows(grid)
         if shares:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from noisybench.literature import Score
 from noisybench.report import remarks
+from noisybench.report.baseline import against_baseline, control, wilcoxon
 from noisybench.report.comparability import NOT_STATED
 from noisybench.report.grid import Column, Entry, Grid, accuracies
 from noisybench.report.published import Partner
@@ -102,6 +103,7 @@ def _row(report: Report, grid: Grid, column: Column, row: str, entry: Entry, cel
         **{status: cell.count(status) for status in STATUSES},
         "best": shown and entry.best,
         "tied": shown and entry.tied,
+        **_compared(report, grid, column, row if shown else None),
         "notes": remarks.entry_notes(entry) if shown else [],
     }
     for rule in RULES:
@@ -116,6 +118,23 @@ def _row(report: Report, grid: Grid, column: Column, row: str, entry: Entry, cel
         values = summarise(list(cell.values(path).values()))
         out[key] = values.mean if values else None
     return out
+
+
+def _compared(report: Report, grid: Grid, column: Column, row: str | None) -> dict[str, Any]:
+    """Against the best of the others (Hsu, one-sided) and the baseline (Dunnett); None where there is no comparison."""
+    order = grid.standings.get(column.label)
+    best = order.behind.get(row) if order and row else None
+    dunnett = against_baseline(grid, column, report.baseline).get(row) if row else None
+    test = wilcoxon(grid, column, row, report.baseline) if row else None
+    return {
+        "to_best": best.difference if best else None,
+        "to_best_width": best.half_width if best else None,
+        "baseline": control(grid, report.baseline),
+        "to_baseline": dunnett.difference if dunnett else None,
+        "to_baseline_half_width": dunnett.half_width if dunnett else None,
+        "wilcoxon_p": test,
+        "smallest_visible": order.visible if order else None,
+    }
 
 
 def _score(score: Score) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from noisybench.errors import SuiteError
+from noisybench.registry import did_you_mean
 from noisybench.spec import RunSpec
 from noisybench.suite.axes import labels, spread, text_of
 from noisybench.suite.cells import Cell, Entry, apply_overrides, finish, make_cells
@@ -71,9 +72,9 @@ def expand(suite: Suite) -> Expansion:
         raise SuiteError("every run is skipped by an override", file=suite.root.file, line=1)
     mark_students(cells)
     kept = [cell for cell in cells if cell.runs]
-    return Expansion(
-        tuple(runs.specs.values()), tuple(_plan_cell(cell, variants) for cell in kept), _header(suite, kept)
-    )
+    planned = tuple(_plan_cell(cell, variants) for cell in kept)
+    _know_baseline(suite, planned)
+    return Expansion(tuple(runs.specs.values()), planned, _header(suite, kept))
 
 
 def _base(suite: Suite) -> Node:
@@ -135,6 +136,17 @@ def _need_holdout(suite: Suite, entries: list[Entry], variants: Variants) -> Non
             raise entry.node.value["choose"].error(f"'choose: validation' {remedy}")
 
 
+def _know_baseline(suite: Suite, cells: tuple[dict[str, Any], ...]) -> None:
+    report = suite.root.get("report")
+    rows = list(dict.fromkeys(cell["method"] if cell["choose"] else cell["variant"] for cell in cells))
+    if suite.baseline is None or suite.baseline in rows or report is None:
+        return
+    guess = did_you_mean(suite.baseline, rows)
+    raise report.value["baseline"].error(
+        f"no method '{suite.baseline}' in the table{guess}; there are: {', '.join(rows)}"
+    )
+
+
 def _plan_cell(cell: Cell, variants: Variants) -> dict[str, Any]:
     entry = variants.entry(cell.variant.method)
     has_axes = any(variant.steps for variant in variants.of(entry.name))
@@ -163,5 +175,6 @@ def _header(suite: Suite, cells: list[Cell]) -> dict[str, Any]:
         "smoke": suite.smoke is not None,
         "synthetic": any(cell.synthetic for cell in cells),
         "seeds": list(suite.seeds),
-        "report": {"accuracy": suite.accuracy, "compare": list(suite.compare)},
+        "report": {"accuracy": suite.accuracy, "compare": list(suite.compare)}
+        | ({"baseline": suite.baseline} if suite.baseline is not None else {}),
     }

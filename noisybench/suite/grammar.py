@@ -48,11 +48,12 @@ class Header(pydantic.BaseModel):
 
 
 class Report(pydantic.BaseModel):
-    """How the suite's accuracy is read, and which published tables stand beside it."""
+    """How the suite's accuracy is read, which published tables stand beside it, and which method is the baseline."""
 
     model_config = STRICT
     accuracy: Literal["last", "last10", "validation", "best"] = "last"
     compare: list[str] = []
+    baseline: str | None = None
 
 
 class Training(pydantic.BaseModel):

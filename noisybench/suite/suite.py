@@ -56,6 +56,7 @@ class Suite:
     seeds: tuple[int, ...]
     accuracy: str
     compare: tuple[str, ...]
+    baseline: str | None
     file: Path
     root: Node = field(repr=False)
     blocks: Mapping[str, Node] = field(repr=False)
@@ -148,6 +149,7 @@ def _read_suite(root: Node, path: Path) -> Suite:
         seeds=_seeds(root.get("seeds")),
         accuracy=report["accuracy"],
         compare=tuple(report["compare"]),
+        baseline=report["baseline"],
         file=path,
         root=root,
         blocks=blocks,

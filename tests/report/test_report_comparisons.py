@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from noisybench.report.blocks import Block, fit
-from noisybench.report.comparisons import against, smallest_visible, standing
+from noisybench.report.comparisons import against, standing
 
 PATTERN = (1, -1, 1, -1, 1, -1)
 
@@ -30,7 +30,7 @@ def test_tied_with_best_by_hsu() -> None:
     assert found.tied == ("B", "D", "E")
     assert found.behind["F"].difference == -30.0
     assert found.behind["F"].half_width == pytest.approx(2.56 * ERROR, abs=0.01)
-    assert smallest_visible(six(90, 80, 70, 60, 50, 40)) == pytest.approx(2.56 * ERROR, abs=0.01)
+    assert found.visible == pytest.approx(2.56 * ERROR, abs=0.01)
 
 
 def test_dunnett_against_a_baseline() -> None:
@@ -71,7 +71,7 @@ def test_equal_means_are_both_best() -> None:
 def test_one_seed_tells_nothing_apart() -> None:
     block = fit({"A": {"0": 90.0}, "B": {"0": 10.0}, "C": {"0": 5.0}})
     assert standing(block).tied == ("B", "C")
-    assert smallest_visible(block) is None
+    assert standing(block).visible is None
     assert not any(c.apart for c in against(block, "C").values())
 
 

@@ -121,7 +121,7 @@ def test_published_scores_with_difference_and_footnotes(tmp_path: Path) -> None:
     text = made(tmp_path / "s", cells, records, report={"accuracy": "last", "compare": ["foret2021_table4"]})
     assert "### Beside foret2021_table4" in text
     assert row(text, "SGD", 2)[1:] == ["68.8 (+1.2) [a]", "26.2 (+43.8) [a]"]
-    assert row(text, "SAM", 2)[1].startswith("93.4 (-23.4) [")
+    assert row(text, "SAM", 3)[1].startswith("93.4 (-23.4) [")
     assert "Of every pair: [" in text
     assert "architecture: the width of the published ResNet-32 is not stated" in text
     assert "epochs: 200 published, 120 here" in text

@@ -232,7 +232,9 @@ def test_networks_that_answer_together_are_marked_and_their_students_are_not(met
 
 
 def test_a_method_that_chooses_on_a_hold_out_needs_one(methods: Callable[..., Suite]) -> None:
-    says = r"s\.yaml:\d+: methods.B.algorithm: algorithm 'early_stopping' needs a hold-out, and data set 'digits' has none"
+    says = (
+        r"s\.yaml:\d+: methods.B.algorithm: algorithm 'early_stopping' needs a hold-out, and data set 'digits' has none"
+    )
     with pytest.raises(SuiteError, match=says):
         methods("  A: {}\n  B: {algorithm: early_stopping}\n")
     methods("  B: {algorithm: early_stopping}\n", "dataset={name: digits, validation: 0.1}")
@@ -251,6 +253,13 @@ def test_validation_rules_are_allowed_with_a_hold_out(load: Callable[..., Suite]
     text = EXAMPLE.replace("dataset: digits", "dataset: {name: digits, validation: 0.1}")
     text = text.replace("choose: best", "choose: validation").replace("accuracy: last", "accuracy: validation")
     assert load(text).expand().header["report"]["accuracy"] == "validation"
+
+
+def test_the_baseline_is_a_row_of_the_table(load: Callable[..., Suite]) -> None:
+    text = EXAMPLE.replace("accuracy: last", "accuracy: last, baseline: Mixup")
+    assert load(text).expand().header["report"] == {"accuracy": "last", "compare": [], "baseline": "Mixup"}
+    with pytest.raises(SuiteError, match=r"s.yaml:\d+: report.baseline: no method 'Mixpu' in the table; did you mean"):
+        load(text.replace("baseline: Mixup", "baseline: Mixpu"))
 
 
 def test_importing_suites_imports_no_torch() -> None:
