@@ -103,6 +103,7 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="RUNS", help="A suite's folder, for example runs/quickstart.")],
     accuracy: Annotated[str | None, typer.Option(help="Selection rule: last, last10, validation or best.")] = None,
     compare: Annotated[list[str] | None, typer.Option(help="A source of published scores; repeatable.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="The method that the others are compared with.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to write report.md, .csv, .json. Default: the folder.")
     ] = None,
@@ -110,7 +111,7 @@ def report(
     """Compare the records of a suite; write Markdown, CSV and JSON; print the main table."""
     from noisybench.cli.inspect import print_report
 
-    print_report(folder, accuracy, compare, out)
+    print_report(folder, accuracy, compare, out, baseline)
 
 
 @app.command()

@@ -18,11 +18,17 @@ from noisybench.errors import UnknownName
 console = Console(soft_wrap=True, highlight=False, markup=False)
 
 
-def print_report(folder: Path, accuracy: str | None, compare: Sequence[str] | None, out: Path | None) -> None:
+def print_report(
+    folder: Path,
+    accuracy: str | None,
+    compare: Sequence[str] | None,
+    out: Path | None,
+    baseline: str | None = None,
+) -> None:
     """Write report.md, report.csv and report.json beside the records and print the main table."""
     from noisybench.report import report
 
-    made = report(folder, accuracy=accuracy, compare=compare)
+    made = report(folder, accuracy=accuracy, compare=compare, baseline=baseline)
     console.print(made.to_text())
     made.write(out or folder)
     console.print(f"Full report: {(out or folder) / 'report.md'} (also .csv and .json)")
