@@ -12,6 +12,7 @@ from noisybench.report.baseline import check_baseline
 from noisybench.report.grid import Grid, check_rule, make_grids
 from noisybench.report.published import Comparison, beside
 from noisybench.report.results import RULES, Study, read_study
+from noisybench.report.rules import Order, orders
 from noisybench.store import write_atomic
 
 
@@ -24,6 +25,7 @@ class Report:
     grids: tuple[Grid, ...]
     comparisons: tuple[tuple[Comparison, ...], ...]  # for each grid, the published tables beside it
     baseline: str | None = None  # the method that was named for all to be compared with
+    orders: tuple[tuple[Order, ...], ...] = ()  # for each grid, its order under every selection rule
 
     @property
     def title(self) -> str:
@@ -83,4 +85,4 @@ def report(
     if study.smoke or study.synthetic:
         sources = []
     comparisons = [[beside(grid, source, rule) for source in sources] for grid in grids]
-    return Report(study, rule, grids, tuple(map(tuple, comparisons)), baseline)
+    return Report(study, rule, grids, tuple(map(tuple, comparisons)), baseline, orders(study, grids, rule))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from noisybench.literature.words import ARCHITECTURES, FLIPS, RULES
-from noisybench.report import baseline, remarks, words
+from noisybench.report import baseline, overall, remarks, rules, words
 from noisybench.report.comparability import NOT_STATED, Reason
 from noisybench.report.grid import Entry, Grid
 from noisybench.report.notes import Footnotes
@@ -44,13 +44,15 @@ def render(report: Report) -> str:
         blocks.append(f"**{escape(banner(report))}**")
     blocks.append(escape(words.counts(report.study)))
     blocks += [escape(line) for line in remarks.warnings(report)]
-    for grid, comparisons in zip(report.grids, report.comparisons, strict=True):
+    for grid, comparisons, orders in zip(report.grids, report.comparisons, report.orders, strict=True):
         blocks.append(f"## {escape(grid.dataset)}, {escape(grid.model)}")
         blocks += _main(grid, notes)
         blocks += _against(grid, report.baseline)
+        blocks += _orders(grid, orders)
         blocks += _memorised(grid)
         for comparison in comparisons:
             blocks += _published(grid, comparison, notes)
+    blocks += _overall(report)
     closing = remarks.sentences(report)
     if closing:
         blocks += ["## In words", " ".join(escape(sentence) for sentence in closing)]
@@ -104,6 +106,30 @@ def _against(grid: Grid, named: str | None) -> list[str]:
         baseline.MEANING + (f" {baseline.TESTED}" if any(cell.tested for _, cells in rows for cell in cells) else ""),
         table([escape(text) for text in head], body),
     ]
+
+
+def _orders(grid: Grid, found: Sequence[rules.Order]) -> list[str]:
+    head, rows = rules.table_rows(grid, found)
+    if not rows:
+        return []
+    moved = rules.moved(grid, found)
+    return [
+        "### Order under other selection rules",
+        rules.MEANING,
+        table([escape(text) for text in head], [[escape(text) for text in row] for row in rows]),
+        "\n".join(f"- {escape(line)}" for line in moved) if moved else "No method changes its place.",
+    ]
+
+
+def _overall(report: Report) -> list[str]:
+    ranking = overall.overall(report.grids)
+    if ranking is None:
+        return []
+    rows = [
+        [escape(m), f"{rank:.2f}"] for m, rank in sorted(ranking.ranks.items(), key=lambda item: (item[1], item[0]))
+    ]
+    lines = [overall.MEANING, *overall.sentences(ranking)]
+    return ["## Over all data sets", table(["method", "mean rank"], rows), escape(" ".join(lines))]
 
 
 def memorised_rows(grid: Grid) -> tuple[list[str], list[list[str]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisybench.literature import Score
@@ -13,8 +13,10 @@ from noisybench.report import remarks
 from noisybench.report.baseline import against_baseline, control, wilcoxon
 from noisybench.report.comparability import NOT_STATED
 from noisybench.report.grid import Column, Entry, Grid, accuracies
+from noisybench.report.overall import overall
 from noisybench.report.published import Partner
-from noisybench.report.results import RULES, STATUSES, Cell, Run
+from noisybench.report.results import RULES, STATUSES, Cell, Run, finite
+from noisybench.report.rules import Order
 from noisybench.report.statistics import summarise
 
 if TYPE_CHECKING:
@@ -45,9 +47,25 @@ def json_text(report: Report) -> str:
             for c in comparisons
             for score in c.alone
         ],
+        "overall": _overall(report),
         "cells": [{**row, "runs": [_run(run) for run in cell.runs]} for row, cell in _cells(report)],
     }
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _overall(report: Report) -> dict[str, Any] | None:
+    """Mean ranks over ten or more data sets and what a critical-difference diagram needs; None below."""
+    ranking = overall(report.grids)
+    if ranking is None:
+        return None
+    return {
+        "blocks": ranking.blocks,
+        "ranks": dict(ranking.ranks),
+        "f": finite(ranking.statistic),
+        "p": ranking.p,
+        "critical_difference": ranking.critical,
+        "groups": [list(group) for group in ranking.groups],
+    }
 
 
 def csv_text(report: Report) -> str:
@@ -70,11 +88,12 @@ def _flat(value: Any) -> Any:
 
 
 def _cells(report: Report) -> Iterator[tuple[dict[str, Any], Cell]]:
-    for grid, comparisons in zip(report.grids, report.comparisons, strict=True):
+    for grid, comparisons, orders in zip(report.grids, report.comparisons, report.orders, strict=True):
         for column in grid.columns:
             for row, entry in grid.column(column).items():
                 for cell in entry.variants:
                     out = _row(report, grid, column, row, entry, cell)
+                    out |= _ranks(orders, column, row if cell is entry.cell else None)
                     for comparison in comparisons:
                         partner = comparison.partners.get((row, column.label)) if cell is entry.cell else None
                         out |= _published(comparison.source.name, partner)
@@ -135,6 +154,12 @@ def _compared(report: Report, grid: Grid, column: Column, row: str | None) -> di
         "wilcoxon_p": test,
         "smallest_visible": order.visible if order else None,
     }
+
+
+def _ranks(orders: Sequence[Order], column: Column, row: str | None) -> dict[str, Any]:
+    """Place in the column under each rule; None where it is not ranked."""
+    found = {order.rule: order.places.get(column.label, {}).get(row) if row else None for order in orders}
+    return {f"rank_{rule}": found.get(rule) for rule in RULES}
 
 
 def _score(score: Score) -> dict[str, Any]:
