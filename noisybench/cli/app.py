@@ -182,24 +182,39 @@ def posterior(
     )
 
 
-bench = typer.Typer(help="Measure speed.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(bench, name="bench")
-
-
-@bench.callback()
-def _bench() -> None:
-    """Measure speed."""
-
-
-@bench.command("noise")
-def bench_noise(
-    size: Annotated[int, typer.Option(min=1000, help="Labels to corrupt.")] = 10_000_000,
-    repeats: Annotated[int, typer.Option(min=1, help="Repetitions; the best counts.")] = 3,
+@app.command()
+def bench(
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PART...]", help="training, overhead, workers, memory, startup, report, noise; or all."
+        ),
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="A network; repeatable. Default: resnet32.")] = None,
+    optimizer: Annotated[list[str] | None, typer.Option(help="sgd or sam; repeatable. Default: both.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Turns; the median counts.")] = 3,
+    images: Annotated[int, typer.Option(min=128, help="Training images a turn.")] = 2560,
+    size: Annotated[int, typer.Option(min=1000, help="noise: labels to corrupt.")] = 10_000_000,
+    records: Annotated[int, typer.Option(min=1000, help="report: records, in steps of 1,000.")] = 10_000,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: one a core.")] = None,
+    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON too.")] = None,
 ) -> None:
-    """Time the injection of label noise against a loop as published code has it."""
-    from noisybench.cli.bench import print_noise_benchmark
+    """Measure speed on this machine: training against the textbook loop, overhead, studies, memory, noise."""
+    from noisybench.cli.bench import run_bench
 
-    print_noise_benchmark(size, repeats)
+    run_bench(
+        parts or [],
+        models=model or ["resnet32"],
+        optimizers=optimizer or ["sgd", "sam"],
+        device=device,
+        threads=threads,
+        repeats=repeats,
+        images=images,
+        labels=size,
+        records=records // 1000 * 1000,
+        out=out,
+    )
 
 
 @app.command("list")

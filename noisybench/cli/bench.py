@@ -1,48 +1,247 @@
-"""``noisybench bench noise``: how fast labels are corrupted, against a loop as published code has it."""
+"""``noisybench bench``: measure speed on this machine, print tables, and write what was measured as JSON."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from tabulate import tabulate
 
+from noisybench import __version__
+from noisybench.errors import InputError
+from noisybench.registry import did_you_mean
+from noisybench.store import write_atomic
+
 console = Console(soft_wrap=True, highlight=False, markup=False)
-LOOP = 100_000
-"""Labels the loop is timed on; its time for more is extrapolated."""
-RATE, CLASSES = 0.4, 10
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Seconds for ``size`` labels: here, and of the loop (extrapolated where it was timed on fewer)."""
+@dataclass
+class Bench:
+    """What the parts share: options, a folder that goes afterwards, and what was found so far."""
 
-    name: str
-    seconds: float
-    loop_seconds: float
-    size: int
+    models: Sequence[str]
+    optimizers: Sequence[str]
+    device: str
+    threads: int
+    repeats: int
+    images: int
+    labels: int
+    records: int
+    folder: Path
+    found: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def ratio(self) -> float:
-        """How many times faster."""
-        return self.loop_seconds / self.seconds
+    def table(self, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table under a line that says what it shows."""
+        console.print(f"\n{title}")
+        align = ("left", *["right"] * (len(heads) - 1))
+        console.print(tabulate(rows, headers=heads, colalign=align, disable_numparse=True))
 
 
-def print_noise_benchmark(size: int, repeats: int) -> None:
-    """Time every kind and print a table."""
-    loop_size = min(size, LOOP)
-    timings = measure_noise(size, repeats, loop_size)
-    rows = [
-        [t.name, f"{t.seconds:.3f}", f"{t.size / t.seconds:,.0f}", f"{t.loop_seconds:.1f}", f"{t.ratio:,.0f}"]
-        for t in timings
-    ]
-    heads = ["noise", "seconds", "labels/s", "loop, seconds", "times faster"]
-    console.print(f"{size:,} labels of {CLASSES} classes, rate {RATE:g}, one thread, best of {repeats}:")
-    console.print(tabulate(rows, headers=heads, colalign=("left", *["right"] * 4), disable_numparse=True))
+def run_bench(
+    parts: Sequence[str],
+    *,
+    models: Sequence[str],
+    optimizers: Sequence[str],
+    device: str,
+    threads: int | None,
+    repeats: int,
+    images: int,
+    labels: int,
+    records: int,
+    out: Path | None,
+) -> None:
+    """Measure the parts named (all by default), one after another; ``out`` gets everything as JSON."""
+    for part in parts:
+        if part not in PARTS:
+            raise InputError(f"bench {part}: no such part{did_you_mean(part, PARTS)}; there are: {', '.join(PARTS)}")
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"--json {out}: no folder {out.parent}")
+    from noisybench.bench.processes import cores
+    from noisybench.registry import get
+    from noisybench.train.numerics import choose_device
+
+    for model in models:
+        get("model", model)
+    for optimizer in optimizers:
+        if optimizer not in ("sgd", "sam"):
+            raise InputError(f"--optimizer {optimizer}: sgd or sam")
+    with tempfile.TemporaryDirectory(prefix="noisybench-bench-") as folder:
+        bench = Bench(
+            models,
+            optimizers,
+            choose_device(device),
+            threads or cores(),
+            repeats,
+            images,
+            labels,
+            records,
+            Path(folder),
+        )
+        bench.found["machine"] = describe_machine(bench)
+        for part in parts or PARTS:
+            PARTS[part](bench)
+    console.print(
+        "\nMedian of the turns, in brackets the lowest and the highest. Alternatives take turns, and ratios are"
+    )
+    console.print("formed within a turn, so that what else the machine does spoils them less.")
+    if out is not None:
+        write_atomic(out, (json.dumps(bench.found, indent=1) + "\n").encode())
+        console.print(f"\nWritten: {out}")
+
+
+def describe_machine(bench: Bench) -> dict[str, Any]:
+    """Device, processor, threads and versions; printed and stored."""
+    import torch
+
+    from noisybench.train.numerics import bf16_is_fast, device_name
+
+    device = torch.device(bench.device)
+    machine = {
+        "device": bench.device,
+        "name": device_name(bench.device),
+        "threads": bench.threads,
+        "fast_bf16": bf16_is_fast(device),
+        "versions": {"noisybench": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+    console.print(
+        f"noisybench {__version__}, torch {torch.__version__}, {machine['name']}, {bench.threads} threads"
+        + ("" if machine["fast_bf16"] else "; no fast bf16 here")
+    )
+    return machine
+
+
+def training(bench: Bench) -> None:
+    """noisybench's loop beside the textbook's."""
+    from noisybench.bench.training import measure_training, product_rates
+
+    rates = product_rates(bench.device, bench.threads)
+    settings = [(model, optimizer) for model in bench.models for optimizer in bench.optimizers]
+    ways = [("fp32", "off"), ("bf16", "off"), ("bf16", "on")]
+    speeds = measure_training(settings, ways, base_setting(bench), bench.repeats, bench.folder / "training", rates)
+    bench.found["training"] = {"matrix_product_rate": rates, "speeds": [asdict(speed) for speed in speeds]}
+    bench.table(
+        f"Training, images/s, batch 128, {bench.threads} threads, {bench.images:,} images of 3x32x32 a turn. "
+        "Use: share of the rate of a matrix product.",
+        ["network", "optimiser", "loop", "images/s", "times the textbook's", "use"],
+        [
+            [
+                s.model,
+                s.optimizer,
+                s.way,
+                s.images_per_second.text(0),
+                s.ratio.text(),
+                "" if s.utilisation is None else f"{s.utilisation:.0%}",
+            ]
+            for s in speeds
+        ],
+    )
+    console.print(
+        "textbook: torchvision transforms on PIL images in DataLoader workers, float32, loss.item() every step "
+        "(noisybench/bench/textbook.py)."
+    )
+
+
+def overhead(bench: Bench) -> None:
+    """What the loop adds to the bare step, and SAM's step to SGD's."""
+    from noisybench.bench.training import measure_overhead, measure_step_ratio
+
+    rows, found = [], []
+    for model in bench.models:
+        for optimizer in bench.optimizers:
+            setting = base_setting(bench, model=model, optimizer=optimizer)
+            cost = measure_overhead(setting, bench.repeats, bench.folder / f"overhead-{model}-{optimizer}")
+            rows.append([model, optimizer, cost.loop.text(1), cost.evaluation.text(1)])
+            found.append({"model": model, "optimizer": optimizer, **asdict(cost)})
+    bench.table(
+        "What an epoch adds to as many bare steps (forward, backward, optimiser on one batch that lies ready), %",
+        ["network", "optimiser", "loop", "evaluation of 500 test images"],
+        rows,
+    )
+    bench.found["overhead"] = found
+    steps = {
+        model: measure_step_ratio(base_setting(bench, model=model), bench.repeats, bench.folder / f"step-{model}")
+        for model in bench.models
+    }
+    bench.found["sam_step"] = {model: asdict(spread) for model, spread in steps.items()}
+    bench.table("A SAM step in SGD steps", ["network", "SAM / SGD"], [[m, s.text()] for m, s in steps.items()])
+
+
+def workers(bench: Bench) -> None:
+    """Whole studies with one worker of all threads and with one worker a thread."""
+    from noisybench.bench.processes import measure_workers
+
+    plans = [(w, max(1, bench.threads // w)) for w in _halvings(bench.threads)]
+    setting = base_setting(bench, model="resnet20", epochs=3, seeds=max(4, bench.threads), train=1280, threads=1)
+    found = measure_workers(setting, plans, max(1, bench.repeats // 2), bench.folder / "workers")
+    bench.found["workers"] = [asdict(t) for t in found]
+    first = found[0].runs_per_hour.median
+    bench.table(
+        f"A study of {setting.seeds} runs (resnet20, {setting.train:,} images, 3 epochs) from nothing",
+        ["workers x threads", "runs an hour", "times the first"],
+        [
+            [f"{t.workers} x {t.threads}", t.runs_per_hour.text(0), f"{t.runs_per_hour.median / first:.2f}"]
+            for t in found
+        ],
+    )
+
+
+def memory(bench: Bench) -> None:
+    """Peak memory on data of CIFAR-10's size."""
+    from noisybench.bench.processes import peak_memory
+
+    rows = []
+    bench.found["memory"] = {}
+    for model in bench.models:
+        setting = base_setting(bench, model=model, train=50_000, test=10_000)
+        peak = peak_memory(setting, bench.folder / f"memory-{model}")
+        bench.found["memory"][model] = peak
+        rows.append([model, f"{peak / 1e9:.2f}"])
+    bench.table("Peak memory of a run on 50,000 + 10,000 images of 3x32x32, GB", ["network", "GB"], rows)
+
+
+def startup(bench: Bench) -> None:
+    """How long the command line takes to say anything."""
+    from noisybench.bench.processes import start_up
+
+    spread = start_up(bench.repeats)
+    bench.found["startup"] = asdict(spread)
+    bench.table("Start-up", ["command", "seconds"], [["noisybench --help", spread.text()]])
+
+
+def report(bench: Bench) -> None:
+    """The report over many records, and over half as many."""
+    from noisybench.bench.many_records import measure_report
+
+    rows = []
+    bench.found["report"] = {}
+    for records in (bench.records // 2, bench.records):
+        seconds = measure_report(records, bench.folder / "report")
+        bench.found["report"][str(records)] = seconds
+        rows.append([f"{records:,}", f"{seconds:.1f}"])
+    bench.table("Report, start-up included", ["records", "seconds"], rows)
+
+
+def noise(bench: Bench) -> None:
+    """Label noise against a loop over samples."""
+    from noisybench.bench.noise import CLASSES, LOOP, RATE, measure_noise
+
+    size, loop_size = bench.labels, min(bench.labels, LOOP)
+    timings = measure_noise(size, bench.repeats, loop_size)
+    bench.found["noise"] = [asdict(timing) for timing in timings]
+    bench.table(
+        f"{size:,} labels of {CLASSES} classes, rate {RATE:g}, one thread, best of {bench.repeats}",
+        ["noise", "seconds", "labels/s", "loop, seconds", "times faster"],
+        [
+            [t.name, f"{t.seconds:.3f}", f"{t.size / t.seconds:,.0f}", f"{t.loop_seconds:.1f}", f"{t.ratio:,.0f}"]
+            for t in timings
+        ],
+    )
     extrapolated = f", extrapolated from {loop_size:,} labels" if loop_size < size else ""
     console.print(
         f"loop: one RandomState.multinomial draw a sample from the row of its class, as in the code of Co-teaching and "
@@ -50,55 +249,28 @@ def print_noise_benchmark(size: int, repeats: int) -> None:
     )
 
 
-def measure_noise(size: int, repeats: int, loop_size: int) -> list[Timing]:
-    """``inject`` (hashing, checks and measured matrix included) and the loop on the same transition matrices."""
-    from noisybench.noise import expected_transition, inject
-
-    clean = np.random.Generator(np.random.Philox(0)).integers(0, CLASSES, size)
-    matrix = _neighbours()
-    kinds: dict[str, tuple[str, dict[str, Any]]] = {
-        "symmetric, exclusive, exact": ("symmetric", {"rate": RATE}),
-        "symmetric, exclusive, independent": ("symmetric", {"rate": RATE, "count": "independent"}),
-        "asymmetric, exact": ("asymmetric", {"rate": RATE, "mapping": "cifar10"}),
-        "pairflip, exact": ("pairflip", {"rate": RATE}),
-        "matrix, exact": ("matrix", {"matrix": matrix}),
-        "matrix, independent": ("matrix", {"matrix": matrix, "count": "independent"}),
-    }
-    timings = []
-    for name, (kind, params) in kinds.items():
-        transition = expected_transition(kind, params, CLASSES)
-        assert transition is not None
-
-        def ours(kind: str = kind, params: dict[str, Any] = params) -> None:
-            inject(clean, kind, num_classes=CLASSES, seed=0, **params)
-
-        def loop(transition: np.ndarray = transition) -> None:
-            sample_by_sample(clean[:loop_size], transition, 0)
-
-        timings.append(Timing(name, _best(ours, repeats), _best(loop, 1) * size / loop_size, size))
-    return timings
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "training": training,
+    "overhead": overhead,
+    "workers": workers,
+    "memory": memory,
+    "startup": startup,
+    "report": report,
+    "noise": noise,
+}
 
 
-def sample_by_sample(labels: np.ndarray, transition: np.ndarray, seed: int) -> np.ndarray:
-    """Noisy labels drawn one at a time: what most published code does, here to be measured against."""
-    random = np.random.RandomState(seed)
-    noisy = labels.copy()
-    for n in range(len(labels)):
-        one_hot = random.multinomial(1, transition[labels[n]], 1)[0]
-        noisy[n] = np.flatnonzero(one_hot)[0]
-    return noisy
+def base_setting(bench: Bench, **changes: Any) -> Any:
+    """A training setting on this bench's device and threads."""
+    from noisybench.bench.ours import Setting
+
+    options: dict[str, Any] = {"train": bench.images, "device": bench.device, "threads": bench.threads}
+    return Setting(**(options | changes))
 
 
-def _neighbours() -> list[list[float]]:
-    """Each class keeps 60 % and gives 30 % to the next and 10 % to the one after."""
-    rows = 0.6 * np.eye(CLASSES) + 0.3 * np.roll(np.eye(CLASSES), 1, axis=1) + 0.1 * np.roll(np.eye(CLASSES), 2, axis=1)
-    return [[float(share) for share in row] for row in rows]
-
-
-def _best(work: Callable[[], None], repeats: int) -> float:
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+def _halvings(threads: int) -> list[int]:
+    """1, 2, 4, ... workers up to one a thread."""
+    counts = [1]
+    while counts[-1] * 2 <= threads:
+        counts.append(counts[-1] * 2)
+    return counts

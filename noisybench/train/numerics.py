@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import platform
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -29,6 +33,18 @@ def choose_device(wanted: str) -> str:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"--device {wanted}: this machine has no CUDA device that torch can use")
     return str(device)
+
+
+@functools.lru_cache
+def device_name(device: str) -> str:
+    """The GPU's or the processor's name, for records."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def choose_numerics(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from noisybench.cli.app import main
-from noisybench.cli.bench import measure_noise, sample_by_sample
+from noisybench.bench.noise import measure_noise, sample_by_sample
 from noisybench.noise import inject, measured_transition, read_labels
 
 Command = Callable[..., tuple[int, str, str]]

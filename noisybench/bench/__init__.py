@@ -1,0 +1,1 @@
+"""How fast this machine trains, loads, corrupts and reports: what ``noisybench bench`` measures."""
