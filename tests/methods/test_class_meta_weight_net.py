@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from meta_steps import build, doubled, fill, same, take_turns, tensor
-from resumed_runs import BATCH_NORM, HOLDOUT, SAM, resumed_equals_whole
+from resumed_runs import BATCH_NORM, HOLDOUT, SAM, memorising, resumed_equals_whole
 from small_runs import small_spec
 
 from noisybench.errors import InputError
@@ -109,3 +109,10 @@ def test_without_soft_labels_any_loss_and_with_them_only_cross_entropy(store, fo
 )
 def test_resuming_changes_nothing(algorithm, changes, tmp_path, store, folder):
     resumed_equals_whole(small_spec({"method.algorithm": algorithm} | SHORT | changes), tmp_path, store, folder)
+
+
+def test_soft_labels_beat_plain_training_where_that_memorises(tmp_path, folder):
+    soft = SOFT | {"warm_up": 5, "decay": 0.97}
+    plain, result = (memorising(algorithm, tmp_path, folder) for algorithm in ({"name": "erm"}, soft))
+    assert result["test_accuracy"]["last"] > plain["test_accuracy"]["last"] + 5
+    assert result["final"]["memorised"] < plain["final"]["memorised"] / 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from meta_steps import build, doubled, take_turns, task_of
-from resumed_runs import BATCH_NORM, HOLDOUT, SAM, resumed_equals_whole
+from resumed_runs import BATCH_NORM, HOLDOUT, SAM, memorising, resumed_equals_whole
 from small_runs import small_spec
 from torch.nn.functional import cross_entropy
 
@@ -143,3 +143,12 @@ def test_gradients_are_counted(store, folder):
     spec = small_spec({"method.algorithm": NAME | {"warm_up": 0, "meta_size": 50}, "training.epochs": 1})
     counted = train(spec, store, folder)["result"]["gradient_evaluations"]
     assert counted == 300 + 2 * 300 + 50 * 5  # its own, the virtual step's two, the meta images' of each of five steps
+
+
+@pytest.mark.parametrize("knows", [{"warm_up": 5}, {"oracle": True, "meta_size": 100}], ids=["small losses", "clean"])
+def test_it_beats_plain_training_where_that_memorises(knows, tmp_path, folder):
+    plain, result = (memorising(algorithm, tmp_path, folder) for algorithm in ({"name": "erm"}, NAME | knows))
+    assert result["test_accuracy"]["last"] > plain["test_accuracy"]["last"] + 5
+    assert result["final"]["memorised"] < plain["final"]["memorised"] / 2
+    assert result["details"]["meta_images"] == 100
+    assert 0 < result["details"]["weight_mean"] < 1
