@@ -1,17 +1,9 @@
-"""Records on disk: ``RUNS/<suite>/<run id>/``. What is half-written is never seen; what is damaged is set aside.
-
-Every file but logs, views and locks is written to a temporary name, synced and renamed, and carries its SHA-256.
-"""
+"""Records on disk: ``RUNS/<suite>/<run id>/``. What is half-written is never seen; what is damaged is set aside."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
-import os
-import secrets
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,131 +11,143 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from noisybench import locks
 from noisybench.errors import StoreError
+from noisybench.files import (
+    append_text,
+    arrays_sha256,
+    json_with_hash,
+    read_arrays,
+    read_bytes,
+    read_json,
+    set_aside,
+    write_arrays,
+    write_atomic,
+)
 from noisybench.spec import RunSpec, canonical_json, sha256_of
+
+__all__ = [
+    "SCHEMA",
+    "SETTLED",
+    "Store",
+    "append_text",
+    "arrays_sha256",
+    "damage",
+    "json_with_hash",
+    "read_arrays",
+    "read_bytes",
+    "read_json",
+    "set_aside",
+    "write_arrays",
+    "write_atomic",
+]
 
 SCHEMA = 1
 SETTLED = ("finished", "diverged", "failed")
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` so that a reader, or a crash, sees the old file or the new one and nothing between."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:  # with the user's own permissions, which tempfile would narrow
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def set_aside(path: Path, suffix: str = "corrupt") -> Path:
-    """Rename a file or folder to ``<name>.corrupt`` (numbered if taken); nothing is deleted silently."""
-    target, number = path.with_name(f"{path.name}.{suffix}"), 1
-    while target.exists():
-        number += 1
-        target = path.with_name(f"{path.name}.{suffix}.{number}")
-    os.replace(path, target)
-    return target
-
-
-def json_with_hash(value: Mapping[str, Any]) -> bytes:
-    """Readable JSON of ``value`` with its own canonical SHA-256 under ``sha256``."""
-    plain = json.loads(canonical_json({k: v for k, v in value.items() if k != "sha256"}))
-    return (json.dumps({**plain, "sha256": sha256_of(plain)}, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object whose ``sha256`` matches; ValueError says what is wrong with it otherwise."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError("not readable as JSON") from error
-    if not isinstance(value, dict) or "sha256" not in value:
-        raise ValueError("not a file of noisybench")
-    claimed = value.pop("sha256")
-    if claimed != sha256_of(value):
-        raise ValueError("damaged (its checksum does not match)")
-    return value
-
-
-def arrays_sha256(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, types, shapes and contents, independent of how the zip was written."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name}|{array.dtype.newbyteorder('<').str}|{array.shape}|".encode())
-        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-    return digest.hexdigest()
-
-
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
-    """Write an npz that carries its content's SHA-256 under ``sha256``; returns that hash."""
-    content = arrays_sha256(arrays)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{**arrays, "sha256": np.array(content)})  # type: ignore[arg-type]  # numpy types one key as a bool
-    write_atomic(path, buffer.getvalue())
-    return content
-
-
-def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays of an npz and their hash; ValueError where it is damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        claimed = str(arrays.pop("sha256"))
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError("damaged or not a file of noisybench") from error
-    if arrays_sha256(arrays) != claimed:
-        raise ValueError("damaged (its checksum does not match)")
-    return arrays, claimed
+def damage(home: Path, record: Mapping[str, Any]) -> dict[Path, str]:
+    """Files of a settled run that are not what its record says -> what is wrong. Weights may be missing, by choice."""
+    if record["result"]["status"] == "failed":
+        return {}
+    files = record["provenance"].get("files") or {}
+    expected = {"predictions.npz": files.get("predictions.npz"), "curves.npz": record["result"].get("curves_sha256")}
+    found: dict[Path, str] = {}
+    for path, claimed in {home / name: claimed for name, claimed in expected.items() if claimed}.items():
+        try:
+            if not path.exists():
+                found[path] = f"{path}: missing"
+            elif read_arrays(path)[1] != claimed:
+                found[path] = f"{path}: not the file its record names"
+        except ValueError as error:
+            found[path] = f"{path}: {error}"
+    weights = home / "model.pt"
+    if (
+        "model.pt" in files
+        and weights.exists()
+        and hashlib.sha256(read_bytes(weights)).hexdigest() != files["model.pt"]
+    ):
+        found[weights] = f"{weights}: damaged (its checksum does not match)"
+    return found
 
 
 class Store:
     """The folder of one suite: ``root/<run id>/record.json`` and what belongs to it."""
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | Path, leases: locks.LeaseTimes | None = None) -> None:
+        self.root, self.leases = Path(root), leases
+        self._held: dict[str, locks.Lease] = {}
+
+    @classmethod
+    def open(cls, root: str | Path) -> Store:
+        """The store in ``root``, which is made, locked by what works there."""
+        store = cls(root)
+        return cls(root, locks.choose(store._lock_folder()))
 
     def folder(self, run_id: str) -> Path:
         """Where a run lives; not made here."""
         return self.root / run_id
 
-    def lock(self, run_id: str) -> FileLock:
-        """The operating system's lock on a run; a dead process holds none."""
+    def require(self) -> None:
+        """StoreError where the store's folder vanished; nobody makes it again under a run that is in progress."""
+        if not self.root.is_dir():
+            raise StoreError(f"{self.root}: the folder of results vanished; run the same command again once it is back")
+
+    def sweep(self, run_id: str) -> None:
+        """Remove what a killed writer left of files it had not finished. The caller holds the run's lock."""
+        for path in self.folder(run_id).glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+    # -- locks ------------------------------------------------------------------------------------------------------
+
+    def lock(self, run_id: str) -> FileLock | locks.Lease:
+        """The lock on a run; a dead process holds none."""
         return self._lock(run_id)
 
-    def plan_lock(self) -> FileLock:
+    def plan_lock(self) -> FileLock | locks.Lease:
         """The lock under which the plan is read, checked and written."""
         return self._lock("plan")
 
-    def _lock(self, name: str) -> FileLock:
+    def check(self, run_id: str) -> None:
+        """To be called before a run's files are written: LeaseLost where another process has taken the run over."""
+        if run_id in self._held:
+            self._held[run_id].check()
+
+    def _lock(self, name: str) -> FileLock | locks.Lease:
+        folder = self._lock_folder()
+        if self.leases is None:
+            return FileLock(folder / f"{name}.lock")
+        self._held[name] = locks.Lease(folder / f"{name}.lease", self.leases)
+        return self._held[name]
+
+    def _lock_folder(self) -> Path:
         folder = self.root / ".locks"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{folder}: cannot be made: {error.strerror or error}") from error
-        return FileLock(folder / f"{name}.lock")
+        return folder
+
+    # -- spec -------------------------------------------------------------------------------------------------------
 
     def write_spec(self, spec: RunSpec) -> None:
         """Write a run's ``spec.json``."""
         write_atomic(self.folder(spec.run_id) / "spec.json", json_with_hash({"run_id": spec.run_id, "spec": spec.data}))
+
+    def mend_spec(self, spec: RunSpec) -> str | None:
+        """Write ``spec.json`` again where it is missing or damaged; returns what was found, if it was damaged."""
+        path = self.folder(spec.run_id) / "spec.json"
+        problem = None
+        if path.exists():
+            try:
+                if read_json(path) == json.loads(canonical_json({"run_id": spec.run_id, "spec": spec.data})):
+                    return None
+                problem = "it describes another run"
+            except ValueError as error:
+                problem = str(error)
+            problem = f"{path}: {problem}; set aside as {set_aside(path).name} and written again"
+        self.write_spec(spec)
+        return problem
 
     # -- plan -------------------------------------------------------------------------------------------------------
 

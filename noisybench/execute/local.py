@@ -2,68 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
-from noisybench.execute import worker
-from noisybench.execute.work import Event, Session, execute
+from noisybench.execute.hand import Hand, hire
+from noisybench.execute.queue import Queue
+from noisybench.execute.work import Event, Session, execute, settle_for
 from noisybench.spec import RunSpec
 
 EPOCH_GRACE = 5.0
 """Seconds a run may take to finish its epoch once somebody asked to stop."""
+SAVE_GRACE = 2.5
+"""Seconds after that, for its checkpoint; a worker that is still busy then is ended."""
 DEATHS = 3
-"""A run whose worker died this often is settled as failed."""
-BUSY_SECONDS = 2.0
-"""How long to leave a run alone that another process holds."""
-
-
-@dataclass
-class Queue:
-    """Runs still to do. A student waits for its teacher; one whose teacher did not finish is blocked."""
-
-    waiting: list[RunSpec]
-    finished: set[str]
-    lost: dict[str, str] = field(default_factory=dict)  # run id -> why it cannot finish
-    blocked: dict[str, str] = field(default_factory=dict)
-    held: dict[str, float] = field(default_factory=dict)  # run id -> when to try again
-
-    def next(self) -> RunSpec | None:
-        """The next run whose teacher (if it has one) is finished and that nobody else held a moment ago."""
-        now = time.monotonic()
-        for spec in self.waiting:
-            if (spec.teacher is None or spec.teacher in self.finished) and self.held.get(spec.run_id, 0.0) <= now:
-                self.waiting.remove(spec)
-                return spec
-        return None
-
-    def settle(self, run_id: str, status: str, reason: str) -> list[str]:
-        """Note how a run ended; returns the runs that are blocked by it."""
-        if status == "finished":
-            self.finished.add(run_id)
-            return []
-        self.lost[run_id] = reason
-        newly, teachers = [], [run_id]
-        while teachers:
-            teacher = teachers.pop()
-            for spec in [spec for spec in self.waiting if spec.teacher == teacher]:
-                self.waiting.remove(spec)
-                self.blocked[spec.run_id] = f"its teacher {run_id} {status}"
-                newly.append(spec.run_id)
-                teachers.append(spec.run_id)
-        return newly
-
-
-@dataclass
-class _Hand:
-    process: Any
-    connection: Connection
-    spec: RunSpec | None = None
+"""A run whose worker died this often is settled as failed; so many workers that die unready end the command."""
 
 
 class Stop:
@@ -81,6 +40,11 @@ class Stop:
     def requested(self) -> bool:
         """True once somebody asked."""
         return bool(self.at.value)
+
+    @property
+    def overdue(self) -> bool:
+        """True when everything should have stopped by now."""
+        return self.requested and time.monotonic() > self.at.value + SAVE_GRACE
 
     def deadline(self) -> float | None:
         """When epochs are given up, or None."""
@@ -102,90 +66,157 @@ def run_here(session: Session, queue: Queue, observe: Callable[[Event], None], s
 
 
 def run_in_workers(
-    session: Session, queue: Queue, observe: Callable[[Event], None], stop: Stop, workers: int
-) -> str | None:
-    """Train everything in ``workers`` spawned processes. Returns why nothing can go on, or None.
-
-    A worker that dies is replaced and its run goes on from its last checkpoint, at most DEATHS times.
-    """
-    context = multiprocessing.get_context("spawn")
-    deaths: Counter[str] = Counter()
-    hands: list[_Hand] = []
-
-    def hire() -> _Hand:
-        ours, theirs = context.Pipe()
-        arguments = (theirs, session, stop.at, os.getpid())
-        process = context.Process(target=worker.main, args=arguments, daemon=True)
-        process.start()
-        theirs.close()
-        return _Hand(process, ours)
-
-    broken: str | None = None
-    try:
-        while not broken:
-            _assign(hands, queue, hire, workers, observe, stop)
-            if not any(hand.spec for hand in hands) and (stop.requested or not queue.waiting):
-                break
-            broken = _listen(hands, queue, observe, deaths, session, stop)
-    finally:
-        _dismiss(hands)
-    return broken
-
-
-def _assign(
-    hands: list[_Hand],
-    queue: Queue,
-    hire: Callable[[], _Hand],
-    workers: int,
-    observe: Callable[[Event], None],
-    stop: Stop,
-) -> None:
-    while not stop.requested:
-        idle = next((hand for hand in hands if hand.spec is None), None)
-        if idle is None and len(hands) >= workers:
-            return
-        spec = queue.next()
-        if spec is None:
-            return
-        if idle is None:
-            idle = hire()
-            hands.append(idle)
-        idle.spec = spec
-        observe({"type": "start", "run_id": spec.run_id})
-        try:
-            idle.connection.send((spec.run_id, spec.data))
-        except (BrokenPipeError, ConnectionResetError):
-            return  # it died while idle; _listen sees its end and gives the run to another
-
-
-def _listen(
-    hands: list[_Hand],
-    queue: Queue,
-    observe: Callable[[Event], None],
-    deaths: Counter[str],
     session: Session,
+    queue: Queue,
+    observe: Callable[[Event], None],
     stop: Stop,
+    workers: int,
+    *,
+    timeout: float | None = None,
 ) -> str | None:
-    ends: dict[Any, _Hand] = {hand.connection: hand for hand in hands} | {h.process.sentinel: h for h in hands}
-    for end in wait(list(ends), timeout=0.5):
-        hand = ends[end]
-        if hand not in hands:
-            continue
+    """Train everything in ``workers`` worker processes. Returns why nothing can go on, or None.
+
+    A worker that dies is replaced and its run goes on from its last checkpoint, at most DEATHS times. One that takes
+    longer than ``timeout`` seconds with a run is ended, and the run settled as failed.
+    """
+    crew = Crew(session, queue, observe, stop, workers, timeout)
+    try:
+        crew.work()
+    finally:
+        crew.dismiss()
+    return crew.broken
+
+
+@dataclass
+class Crew:
+    """Worker processes and what they have to do."""
+
+    session: Session
+    queue: Queue
+    observe: Callable[[Event], None]
+    stop: Stop
+    workers: int
+    timeout: float | None = None
+    broken: str | None = None
+    hands: list[Hand] = field(default_factory=list)
+    deaths: Counter[str] = field(default_factory=Counter)
+    unready_deaths: int = 0  # since a worker was last ready
+
+    def work(self) -> None:
+        """Until nothing is left, nothing can go on, or somebody asked to stop and everybody has."""
+        while not self.broken:
+            self._assign()
+            idle = not any(hand.spec for hand in self.hands)
+            if self.broken or (idle and (self.stop.requested or not self.queue.waiting)):
+                return
+            if self.stop.overdue:
+                return  # dismissed without their last epoch; their last checkpoints stay
+            self._listen()
+            self._end_late()
+
+    def dismiss(self) -> None:
+        """End every worker; the idle ones get a moment to leave by themselves."""
+        for hand in self.hands:
+            if hand.spec is None:
+                with contextlib.suppress(OSError):
+                    hand.connection.send(None)
+        deadline = time.monotonic() + 2.0
+        for hand in self.hands:
+            if hand.spec is None:
+                hand.process.join(timeout=max(0.0, deadline - time.monotonic()))
+            hand.kill()
+            hand.close()
+        self.hands.clear()
+
+    def _assign(self) -> None:
+        while not self.stop.requested:
+            hand = next((hand for hand in self.hands if hand.spec is None), None)
+            if hand is None and len(self.hands) >= self.workers:
+                return
+            spec = self.queue.next()
+            if spec is None:
+                return
+            hand = hand or self._hire()
+            if hand is None or not hand.ask(spec):
+                self.queue.waiting.insert(0, spec)  # a worker that died while idle is buried by _listen
+                return
+            self.observe({"type": "start", "run_id": spec.run_id})
+
+    def _hire(self) -> Hand | None:
         try:
-            while hand.connection.poll():
-                event = hand.connection.recv()
-                if event["type"] in ("epoch", "log"):
-                    observe(event)
-                    continue
-                spec, hand.spec = hand.spec, None
-                if spec is not None and (broken := _take(queue, spec, event, observe)):
-                    return broken
-        except (EOFError, ConnectionResetError):
-            _bury(hands, hand, queue, observe, deaths, session, stop)
-    for hand in list(hands):
-        if not hand.process.is_alive() and not hand.connection.poll():
-            _bury(hands, hand, queue, observe, deaths, session, stop)
-    return None
+            self.hands.append(hire(self.session, self.stop.at))
+        except OSError as error:
+            if not self.hands:
+                self.broken = f"no worker process can be started: {error.strerror or error}"
+            self.workers = len(self.hands)  # go on with those there are
+            return None
+        return self.hands[-1]
+
+    def _listen(self) -> None:
+        ends: dict[Any, Hand] = {hand.connection: hand for hand in self.hands}
+        ends |= {hand.process.sentinel: hand for hand in self.hands}
+        for end in wait(list(ends), timeout=0.5):
+            hand = ends[end]
+            if hand not in self.hands:
+                continue
+            try:
+                while not self.broken and hand.connection.poll():
+                    self._hear(hand, hand.connection.recv())
+            except (EOFError, OSError):
+                self._bury(hand)
+        for hand in list(self.hands):
+            if not hand.process.is_alive() and not hand.connection.poll():
+                self._bury(hand)
+
+    def _hear(self, hand: Hand, event: Event) -> None:
+        if event["type"] == "ready":
+            hand.get_ready()
+            self.unready_deaths = 0
+        elif event["type"] in ("epoch", "log"):
+            self.observe(event)
+        else:
+            spec, hand.spec = hand.spec, None
+            if spec is not None:
+                self._take(spec, event)
+
+    def _take(self, spec: RunSpec, event: Event) -> None:
+        self.broken = _take(self.queue, spec, event, self.observe) or self.broken
+
+    def _end_late(self) -> None:
+        """End workers that hang; their runs are settled with where they hung."""
+        for hand in list(self.hands):
+            spec, since = hand.spec, hand.since
+            late = self.timeout is not None and since is not None and time.monotonic() - since > self.timeout
+            if spec is None or not late or hand.connection.poll():
+                continue
+            trace = hand.where()
+            hand.kill()
+            self.hands.remove(hand)
+            hand.close()
+            reason = f"took longer than {self.timeout:g} seconds (--timeout) and was ended"
+            self._take(spec, settle_for(self.session, spec, reason, trace))
+
+    def _bury(self, hand: Hand) -> None:
+        """A worker died: its run goes back to the queue, or is settled as failed after DEATHS deaths."""
+        hand.kill()
+        spec, why, words = hand.spec, hand.why_it_died(), hand.last_words()
+        self.hands.remove(hand)
+        hand.close()
+        if not hand.ready:
+            self.unready_deaths += 1
+            if self.unready_deaths >= DEATHS:
+                self.broken = f"workers die before they can work: the last {why}" + (f" ({words})" if words else "")
+        if spec is None or self.stop.requested:
+            return
+        if hand.ready:
+            self.deaths[spec.run_id] += 1
+        if self.deaths[spec.run_id] < DEATHS:
+            text = f"its worker {why}; it goes on from its last checkpoint"
+            self.observe({"type": "log", "run_id": spec.run_id, "text": text})
+            self.queue.waiting.insert(0, spec)
+            return
+        reason = f"its worker {why}, {DEATHS} times"
+        self._take(spec, settle_for(self.session, spec, reason, words))
 
 
 def _take(queue: Queue, spec: RunSpec, event: Event, observe: Callable[[Event], None]) -> str | None:
@@ -193,58 +224,12 @@ def _take(queue: Queue, spec: RunSpec, event: Event, observe: Callable[[Event], 
     if event["type"] == "broken":
         return str(event["text"])
     if event["type"] == "busy":
-        queue.held[spec.run_id] = time.monotonic() + BUSY_SECONDS
-        queue.waiting.append(spec)
+        queue.put_off(spec)
     observe(event)
     if event["type"] == "settled":
         for run_id in queue.settle(spec.run_id, event["status"], event.get("error") or event["status"]):
             observe({"type": "blocked", "run_id": run_id, "text": queue.blocked[run_id]})
     return None
-
-
-def _bury(
-    hands: list[_Hand],
-    hand: _Hand,
-    queue: Queue,
-    observe: Callable[[Event], None],
-    deaths: Counter[str],
-    session: Session,
-    stop: Stop,
-) -> None:
-    """A worker died: its run goes back to the queue, or is settled as failed after DEATHS deaths."""
-    from noisybench.train.record import write_failure
-
-    hand.process.join(timeout=5)
-    hands.remove(hand)
-    spec = hand.spec
-    if spec is None or stop.requested:
-        return
-    deaths[spec.run_id] += 1
-    code = hand.process.exitcode
-    how = f"killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
-    if deaths[spec.run_id] < DEATHS:
-        observe(
-            {"type": "log", "run_id": spec.run_id, "text": f"its worker was {how}; it goes on from its last checkpoint"}
-        )
-        queue.waiting.insert(0, spec)
-        return
-    with session.store.lock(spec.run_id):
-        record = write_failure(session.store, spec, f"its worker was {how}, {DEATHS} times", device=session.device)
-    event = {"type": "settled", "status": "failed", "run_id": spec.run_id, "error": record["provenance"]["error"]}
-    _take(queue, spec, event | {"test_accuracy": None, "seconds": None}, observe)
-
-
-def _dismiss(hands: Iterable[_Hand]) -> None:
-    for hand in hands:
-        try:
-            hand.connection.send(None)
-        except (BrokenPipeError, ConnectionResetError, OSError):
-            continue
-    for hand in hands:
-        hand.process.join(timeout=2)
-        if hand.process.is_alive():
-            hand.process.terminate()
-            hand.process.join(timeout=2)
 
 
 def count_workers(wanted: str | int, runs: int, device: str, threads: int) -> int:

@@ -8,13 +8,13 @@ from typing import Any
 
 from noisybench.data import DataFolder
 from noisybench.errors import StaleData
-from noisybench.execute.local import Queue, Stop, run_here, run_in_workers
+from noisybench.execute.local import Stop, run_here, run_in_workers
+from noisybench.execute.queue import Queue
 from noisybench.execute.work import Event, Session
 from noisybench.spec import RunSpec, at, canonical_json
-from noisybench.store import Store, set_aside
+from noisybench.store import Store, damage, set_aside
+from noisybench.train import checkpoint
 from noisybench.train.setup import fetch_noise_files, load_subset, other_images
-
-DAMAGED = "its predictions are damaged"
 
 
 @dataclass
@@ -64,7 +64,8 @@ def take_stock(
         if reason:
             standing.notes.append(reason)
         if record is not None:
-            reason = _why_redo(store, spec, record, standing, retry_failed)
+            damaged = damage(home, record)
+            reason = "; ".join(damaged.values()) or _why_redo(store, spec, record, standing, retry_failed)
             stale = _stale(record, prints.get(canonical_json(spec.data["dataset"])))
             if stale and not replace_stale:
                 raise StaleData(
@@ -75,11 +76,15 @@ def take_stock(
             if stale and change:
                 standing.notes.append(f"{home}: made from other data; set aside as {set_aside(home, 'stale').name}")
             elif reason and change:
-                if reason == DAMAGED:
-                    set_aside(home / "predictions.npz")
+                for path in damaged:
+                    if path.exists():
+                        damaged[path] += f"; set aside as {set_aside(path).name}"
                 kept = set_aside(home / "record.json", "old")
-                standing.notes.append(f"{spec.run_id}: {reason}; its record is kept as {kept.name}")
+                reason = "; ".join(damaged.values()) or f"{spec.run_id}: {reason}"
+                standing.notes.append(f"{reason}; the run is redone, its record is kept as {kept.name}")
             if not stale and not reason:
+                if change:
+                    standing.notes += _tidy(store, spec)
                 standing.settled[spec.run_id] = record
                 continue
         standing.todo.append(spec)
@@ -109,16 +114,22 @@ def _why_redo(
     result = record["result"]
     if result["status"] == "failed":
         return "it had failed" if retry_failed else None
-    if result["status"] == "finished" and not (store.folder(spec.run_id) / "predictions.npz").exists():
-        return "its predictions are missing"
-    if result["status"] == "finished" and store.predictions(spec.run_id) is None:
-        return DAMAGED
     if spec.teacher is not None and result["status"] != "failed":
         redone = any(other.run_id == spec.teacher for other in standing.todo)
         found = None if redone else store.predictions(spec.teacher)
         if found is not None and found[1] != result["noise"]["relabel_sha256"]:
             return "its teacher's predictions are not those it was trained on"
     return None
+
+
+def _tidy(store: Store, spec: RunSpec) -> list[str]:
+    """What a kill after a run's last word, or damage that costs nothing, left in a settled run's folder."""
+    home = store.folder(spec.run_id)
+    record = store.read_record(spec.run_id)
+    if record is not None and record["result"]["status"] != "failed":
+        checkpoint.remove(home)
+    mended = store.mend_spec(spec)
+    return [mended] if mended else []
 
 
 def _block_students(standing: Standing) -> None:
@@ -139,6 +150,7 @@ class Outcome:
     failures: Mapping[str, str]  # run id -> reason, failed and blocked
     interrupted: bool
     broken: str | None
+    unfinished: bool = False  # interrupted, broken or stopped at a failure with runs left to do
 
     @property
     def exit_code(self) -> int:
@@ -158,9 +170,12 @@ def run_study(
     stop: Stop,
     *,
     workers: int,
+    timeout: float | None = None,
+    fail_fast: bool = False,
 ) -> Outcome:
     """Train what is to do and count how everything ended.
 
+    ``timeout``: seconds a worker may take with one run. ``fail_fast``: the first failure asks everything to stop.
     A student that was settled against predictions its redone teacher has replaced is taken up again in a second round
     (none, when the teacher's predictions came out the same).
     """
@@ -173,10 +188,13 @@ def run_study(
             statuses[event["run_id"]] = event["status"]
             if event["status"] == "failed":
                 reasons[event["run_id"]] = event.get("error") or "failed"
+                if fail_fast:
+                    stop.request()
         elif event["type"] == "blocked":
             reasons[event["run_id"]] = event["text"]
         observe(event)
 
+    session.root.mkdir(parents=True, exist_ok=True)
     todo = list(standing.todo)
     while todo and not broken and not stop.requested:
         finished = {run_id for run_id, status in statuses.items() if status == "finished"}
@@ -184,9 +202,10 @@ def run_study(
         if workers == 0:
             broken = run_here(session, queue, note, stop)
         else:
-            broken = run_in_workers(session, queue, note, stop, workers)
-        again = take_stock(session.store, [s for s in runs if s.teacher and s.run_id in standing.settled], {})
-        todo = [] if broken or stop.requested else again.todo
+            broken = run_in_workers(session, queue, note, stop, workers, timeout=timeout)
+        if broken or stop.requested:
+            break
+        todo = take_stock(session.store, [s for s in runs if s.teacher and s.run_id in standing.settled], {}).todo
         for spec in todo:
             standing.settled.pop(spec.run_id)
     failed = {
@@ -195,4 +214,5 @@ def run_study(
     counts = {name: sum(s == name for s in statuses.values()) for name in ("finished", "diverged", "failed")}
     counts["blocked"] = len([i for i in reasons if statuses.get(i) != "failed"])
     left = [spec for spec in runs if spec.run_id not in statuses and spec.run_id not in reasons]
-    return Outcome(counts, failed | reasons, stop.requested and bool(left), broken)
+    failed_fast = fail_fast and any(status == "failed" for status in statuses.values())
+    return Outcome(counts, failed | reasons, stop.requested and bool(left) and not failed_fast, broken, bool(left))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +15,18 @@ from filelock import Timeout
 from noisybench import registry
 from noisybench.data import DataFolder
 from noisybench.errors import DataError, StoreError
+from noisybench.locks import LeaseLost, LeaseTimes
 from noisybench.spec import RunSpec
-from noisybench.store import Store
+from noisybench.store import Store, append_text
 
 Event = dict[str, Any]
+
+MACHINE = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "EMFILE", "ENFILE", "ENODEV")
+    if hasattr(errno, name)
+}
+"""Errors of the machine: no method is to blame, and every other run would meet them too."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +41,12 @@ class Session:
     plugins: tuple[str, ...] = ()
     keep_weights: str = "auto"
     first_seed: int = 0
+    leases: LeaseTimes | None = None
 
     @property
     def store(self) -> Store:
         """The suite's folder."""
-        return Store(self.root)
+        return Store(self.root, self.leases)
 
     @property
     def folder(self) -> DataFolder:
@@ -58,10 +69,12 @@ def execute(
     store, run_id = session.store, spec.run_id
     base: Event = {"run_id": run_id}
     try:
+        store.require()
         with store.lock(run_id).acquire(timeout=0):
+            store.sweep(run_id)
             record, problem = store.settled(run_id)
             if problem:
-                observe({"type": "log", "run_id": run_id, "text": problem})
+                observe(base | {"type": "log", "text": problem})
             if record is not None:
                 return base | _settled(record)
             try:
@@ -77,16 +90,45 @@ def execute(
                 )
             except Interrupted:
                 return base | {"type": "interrupted"}
-            except (StoreError, DataError) as error:
-                return base | {"type": "broken", "text": str(error)}
-            except Exception as error:
+            except (StoreError, DataError):
+                raise
+            except (Exception, SystemExit) as error:
+                if isinstance(error, OSError) and error.errno in MACHINE:
+                    raise
                 record = write_failure(store, spec, error, device=session.device)
-            _log(store, base | {"type": "log", "text": f"settled: {record['result']['status']}"}, lambda event: None)
-            return base | _settled(record)
+            return _told(store, record)
     except Timeout:
         return base | {"type": "busy"}
-    except StoreError as error:
+    except LeaseLost as error:
+        observe(base | {"type": "log", "text": f"stopped here, nothing more is written: {error}"})
+        return base | {"type": "busy"}
+    except (StoreError, DataError, OSError) as error:
         return base | {"type": "broken", "text": str(error)}
+
+
+def settle_for(session: Session, spec: RunSpec, reason: str, trace: str | None) -> Event:
+    """Settle a run as failed whose worker cannot do so any more; ``busy`` where another process has it by now."""
+    from noisybench.train.record import write_failure
+
+    store = session.store
+    try:
+        store.require()
+        with store.lock(spec.run_id).acquire(timeout=0):
+            record, _ = store.settled(spec.run_id)
+            if record is None:  # it did not die after its last word
+                record = write_failure(store, spec, reason, device=session.device, trace=trace)
+            return _told(store, record)
+    except Timeout:
+        return {"type": "busy", "run_id": spec.run_id}
+    except (StoreError, OSError) as error:
+        return {"type": "broken", "run_id": spec.run_id, "text": str(error)}
+
+
+def _told(store: Store, record: dict[str, Any]) -> Event:
+    with contextlib.suppress(StoreError):  # the record is there: a line in a log is not worth a failure
+        text = f"{_stamp()} settled: {record['result']['status']}\n"
+        append_text(store.folder(record["run_id"]) / "run.log", text)
+    return {"run_id": record["run_id"]} | _settled(record)
 
 
 def _settled(record: dict[str, Any]) -> Event:
@@ -100,6 +142,10 @@ def _settled(record: dict[str, Any]) -> Event:
     }
 
 
+def _stamp() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S")
+
+
 def _log(store: Store, event: Event, observe: Callable[[Event], None]) -> None:
     """Pass an event on, and keep a line of it in the run's ``run.log``."""
     home = store.folder(event["run_id"])
@@ -109,8 +155,7 @@ def _log(store: Store, event: Event, observe: Callable[[Event], None]) -> None:
             text += f" test {event['test_accuracy']:.2f}"
         else:
             text = event["text"]
-        with (home / "run.log").open("a") as file:
-            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")
+        append_text(home / "run.log", f"{_stamp()} {text}\n")
     observe(event)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
+import multiprocessing
 import os
 import signal
 import threading
-import time
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
@@ -14,14 +15,19 @@ from noisybench.execute.work import Event, Session, execute, load_plugins
 from noisybench.spec import RunSpec
 
 
-def main(connection: Connection, session: Session, stop_at: Synchronized[float], parent: int) -> None:
+def main(connection: Connection, trace: Connection, session: Session, stop_at: Synchronized[float]) -> None:
     """Serve ``(run_id, spec)`` requests on ``connection``; None ends the process.
 
-    ``stop_at`` is the monotonic time at which epochs are given up, 0 while nobody asked to stop. Ctrl-C reaches the
-    whole process group: the parent decides what it means, workers ignore it.
+    ``stop_at`` is the monotonic time at which epochs are given up, 0 while nobody asked to stop. Ctrl-C and a
+    scheduler's SIGTERM reach every process of the group: the parent decides what they mean, workers ignore them.
+    On SIGUSR1, and when it crashes, the process writes to ``trace`` where it is.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    faulthandler.enable(file=trace.fileno())
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1, file=trace.fileno(), all_threads=True)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def send(event: Event) -> None:
         try:
@@ -30,6 +36,9 @@ def main(connection: Connection, session: Session, stop_at: Synchronized[float],
             os._exit(1)  # the parent is gone: that is no failure of the run
 
     load_plugins(session.plugins)
+    import noisybench.train.trainer  # noqa: F401  # now, so that no run's time is spent on it
+
+    send({"type": "ready", "run_id": ""})
     while (request := _receive(connection)) is not None:
         run_id, data = request
         send(execute(session, RunSpec(data, run_id), send, lambda: stop_at.value or None))
@@ -42,8 +51,9 @@ def _receive(connection: Connection) -> Any:
         os._exit(1)
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent() -> None:
     """End this process at once when its parent has ended; locks go with it, the last checkpoint stays."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -6,6 +6,7 @@ a temporary name, synced and renamed, so a reader sees a whole file or none.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -14,7 +15,8 @@ from typing import Any
 
 import torch
 
-from noisybench.store import set_aside, write_atomic
+from noisybench.errors import StoreError
+from noisybench.store import read_bytes, set_aside, write_atomic
 
 NAME, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 _MAGIC = b"noisybench checkpoint 1 "
@@ -26,9 +28,12 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     torch.save(state, buffer)
     body = buffer.getvalue()
     newest = folder / NAME
-    if newest.exists():
-        os.replace(newest, folder / PREVIOUS)
-    write_atomic(newest, _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    try:
+        if newest.exists():
+            os.replace(newest, folder / PREVIOUS)
+    except OSError as error:
+        raise StoreError(f"{newest}: cannot be kept as {PREVIOUS}: {error.strerror or error}") from error
+    write_atomic(newest, _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body, parents=False)
 
 
 def load(folder: Path, *, device: str) -> tuple[dict[str, Any] | None, list[str]]:
@@ -51,7 +56,7 @@ class _Damaged(Exception):
 
 
 def _read(path: Path, device: str) -> dict[str, Any]:
-    data = path.read_bytes()
+    data = read_bytes(path)
     head, _, body = data.partition(b"\n")
     if not head.startswith(_MAGIC):
         raise _Damaged("not a checkpoint of this version")
@@ -59,14 +64,19 @@ def _read(path: Path, device: str) -> dict[str, Any]:
         raise _Damaged("damaged (its checksum does not match)")
     try:
         state = torch.load(io.BytesIO(body), map_location=device, weights_only=True)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:  # a whole file that torch cannot read: another torch version wrote it
-        raise _Damaged(f"cannot be read: {error}") from error
+        if "allocate memory" in str(error):
+            raise
+        raise _Damaged(f"cannot be read ({str(error).partition(chr(10))[0]})") from error
     if not isinstance(state, dict):
         raise _Damaged("does not hold a checkpoint")
     return state
 
 
 def remove(folder: Path) -> None:
-    """Delete both checkpoints of a settled run."""
+    """Delete both checkpoints of a settled run; where that fails they only take up room."""
     for name in (NAME, PREVIOUS):
-        (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (folder / name).unlink(missing_ok=True)

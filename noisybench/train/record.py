@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
-import functools
 import hashlib
 import io
 import math
-import platform
-import socket
-import subprocess
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-import noisybench
 from noisybench.noise import expected_rate, measured_transition
 from noisybench.spec import RunSpec
 from noisybench.store import Store, set_aside, write_arrays, write_atomic
 from noisybench.train import checkpoint
 from noisybench.train.evaluation import closed_index, confusion, training_diagnostics
+from noisybench.train.machine import describe, now
 
 if TYPE_CHECKING:
     from noisybench.train.trainer import Run
@@ -33,19 +28,19 @@ SMALL_WEIGHTS = 16 * 2**20
 """``--keep-weights auto`` keeps weights below this many bytes of every seed, larger ones of the first seed only."""
 
 
-def now() -> str:
-    """UTC time to the second, ISO 8601."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-
-
 def write(run: Run, status: str) -> dict[str, Any]:
     """Write everything a run that ended as ``finished`` or ``diverged`` leaves; returns the record."""
+    run.check_writable()
     with run.clock.measure("evaluate", run.device):
         final = _final_diagnostics(run) if status == "finished" else None
     files: dict[str, str] = {}
     if final is not None:
         files["predictions.npz"] = write_arrays(
             run.home / "predictions.npz", {"train": _small(final["train"]), "test": _small(final["test"])}
+        )
+        right = final["right"]
+        files["correct.npz"] = write_arrays(
+            run.home / "correct.npz", {"correct": np.packbits(right), "images": np.array(len(right))}
         )
         files |= _write_weights(run)
     curves = _curves(run, final)
@@ -66,18 +61,37 @@ def write(run: Run, status: str) -> dict[str, Any]:
         "curves_sha256": content,
     }
     provenance = _provenance(run) | {"files": files, "error": None, "traceback": None}
+    run.check_writable()
     record = run.store.write_record(run.spec.run_id, result, provenance)
     checkpoint.remove(run.home)
     return record
 
 
-def write_failure(store: Store, spec: RunSpec, error: BaseException | str, *, device: str) -> dict[str, Any]:
-    """Settle a run that raised, ran out of memory or time, or was killed."""
-    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-    trace = None if isinstance(error, str) else "".join(traceback.format_exception(error))
+def write_failure(
+    store: Store, spec: RunSpec, error: BaseException | str, *, device: str, trace: str | None = None
+) -> dict[str, Any]:
+    """Settle a run that raised, ran out of memory or time, or was killed; ``trace``: where, if somebody knows."""
+    text = error if isinstance(error, str) else _describe(error)
+    if isinstance(error, BaseException):
+        trace = "".join(traceback.format_exception(error))
     result = {"spec": spec.data, "status": "failed", "data": None, "noise": None, "test_accuracy": None, "final": None}
-    provenance = {"error": text.splitlines()[0] if text else "unknown", "traceback": trace, "finished": now()}
-    return store.write_record(spec.run_id, result, provenance | _machine(device))
+    first = next((line for line in text.splitlines() if line.strip()), "unknown")
+    told = {"error": _writable(first), "traceback": None if trace is None else _writable(trace), "finished": now()}
+    store.check(spec.run_id)
+    return store.write_record(spec.run_id, result, told | describe(device))
+
+
+def _describe(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # a method's own error class may be broken too
+        return name
+    return f"{name}: {text}" if text else name
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def set_checkpoint_aside(home: Path) -> None:
@@ -136,6 +150,7 @@ def _final_diagnostics(run: Run) -> dict[str, Any]:
     return {
         "train": train.cpu().numpy(),
         "test": test.cpu().numpy(),
+        "right": (test == run.test[1]).cpu().numpy(),
         "confusion": confusion(test, run.test[1], task.num_classes),
         "shares": {key: float(value) for key, value in shares.items()},
     }
@@ -235,7 +250,7 @@ def _write_weights(run: Run) -> dict[str, str]:
         return {}
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_atomic(run.home / "model.pt", buffer.getvalue())
+    write_atomic(run.home / "model.pt", buffer.getvalue(), parents=False)
     return {"model.pt": hashlib.sha256(buffer.getvalue()).hexdigest()}
 
 
@@ -251,48 +266,8 @@ def _provenance(run: Run) -> dict[str, Any]:
         "threads": numerics.threads,
         "channels_last": numerics.channels_last,
         "resumes": run.progress.resumes,
-        "bitwise": run.device.type == "cpu",
+        "bitwise": run.device.type == "cpu" and len(run.progress.environments) <= 1,
+        "environments": run.progress.environments,
         "started": run.progress.started,
         "finished": now(),
-    } | _machine(numerics.device)
-
-
-def _machine(device: str) -> dict[str, Any]:
-    return {
-        "host": socket.gethostname(),
-        "device": device,
-        "device_name": _device_name(device),
-        "versions": {
-            "noisybench": noisybench.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "git_commit": _git_commit(),
-    }
-
-
-@functools.lru_cache
-def _device_name(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-@functools.lru_cache
-def _git_commit() -> str | None:
-    """The commit of the checkout this package runs from, or None when it is installed."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        run = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return run.stdout.strip()
+    } | describe(numerics.device)

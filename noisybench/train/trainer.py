@@ -21,10 +21,11 @@ from noisybench.methods.task import Numerics, Task
 from noisybench.optim import build_schedule
 from noisybench.seeding import derive
 from noisybench.spec import RunSpec
-from noisybench.store import Store, write_atomic
+from noisybench.store import Store, append_text, write_atomic
 from noisybench.train import checkpoint, record
 from noisybench.train.averaging import Averaging
 from noisybench.train.evaluation import diagnostic_index, evaluate_epoch
+from noisybench.train.machine import environment, now
 from noisybench.train.numerics import choose_numerics
 from noisybench.train.setup import Materials, gather, make_task, make_truth
 
@@ -66,6 +67,7 @@ class Progress:
     images: int = 0
     resumes: int = 0
     started: str = ""
+    environments: list[dict[str, str]] = field(default_factory=list)  # versions and processors trained under
 
 
 def train(
@@ -108,7 +110,11 @@ def train(
         store.write_spec(spec)
         (home / "epochs.jsonl").unlink(missing_ok=True)
     else:
+        mended = store.mend_spec(spec)
+        if mended:
+            observe({"type": "log", "run_id": spec.run_id, "text": mended})
         run.restore(saved)
+    run.note_environment()
     return run.complete()
 
 
@@ -149,7 +155,7 @@ class Run:
         self.algorithm: Algorithm = registry.get("algorithm", params.pop("name")).build(self.task, **params)
         self.phases: list[Phase] = self.algorithm.phases(self.training)
         self.epochs = sum(phase.epochs for phase in self.phases)
-        self.clock, self.progress = Clock(), Progress(started=record.now())
+        self.clock, self.progress = Clock(), Progress(started=now())
         self._saved_at, self._save_cost = time.monotonic(), 0.0
 
     # -- the loop ---------------------------------------------------------------------------------------------------
@@ -210,8 +216,8 @@ class Run:
         row |= dict(zip(scalars, values, strict=True))
         self.progress.rows.append(row)
         self.progress.gradient_evaluations = self.task.gradient_evaluations
-        with (self.home / "epochs.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        self.store.check(self.spec.run_id)
+        append_text(self.home / "epochs.jsonl", json.dumps(row) + "\n")
         self.observe({"type": "epoch", "run_id": self.spec.run_id, "epochs": self.epochs, **row})
 
     def loss_is_finite(self) -> bool:
@@ -232,6 +238,7 @@ class Run:
         waited = time.monotonic() - self._saved_at
         due = waited >= max(CHECKPOINT_SECONDS, CHECKPOINT_COST * self._save_cost)
         if stopping or (due and len(self.progress.rows) < self.epochs):
+            self.check_writable()
             start = time.monotonic()
             with self.clock.measure("checkpoint", self.device):
                 checkpoint.save(self.home, self.state())
@@ -239,6 +246,23 @@ class Run:
             self._save_cost = self._saved_at - start
         if stopping:
             raise Interrupted(self.spec.run_id)
+
+    def check_writable(self) -> None:
+        """StoreError where the run's folder vanished or another process has taken the run over."""
+        self.store.require()
+        self.store.check(self.spec.run_id)
+
+    def note_environment(self) -> None:
+        """Keep under which versions and on which processor the run goes on; a second one ends bitwise equality."""
+        here = environment(self.numerics.device)
+        known = self.progress.environments
+        if known and here not in known:
+            changes = [f"{k} {known[-1].get(k)} -> {v}" for k, v in here.items() if known[-1].get(k) != v]
+            changed = ", ".join(changes)
+            text = f"goes on under other versions or another processor ({changed}): its record is no longer bitwise"
+            self.observe({"type": "log", "run_id": self.spec.run_id, "text": text})
+        if here not in known:
+            known.append(here)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
@@ -261,7 +285,7 @@ class Run:
         self.task.gradient_evaluations = self.progress.gradient_evaluations
         self.clock.seconds = dict(saved["seconds"])
         lines = "".join(json.dumps(row) + "\n" for row in self.progress.rows)
-        write_atomic(self.home / "epochs.jsonl", lines.encode())
+        write_atomic(self.home / "epochs.jsonl", lines.encode(), parents=False)
         text = f"resumed after epoch {len(self.progress.rows)} of {self.epochs}"
         self.observe({"type": "log", "run_id": self.spec.run_id, "text": text})
 

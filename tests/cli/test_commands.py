@@ -326,8 +326,6 @@ def test_an_interrupted_study_is_resumable(here, nb, number):
 
 
 def test_a_full_disk_is_one_line_and_a_rerun_goes_on(here, nb, monkeypatch):
-    import noisybench.store as store
-
     real, calls = os.fsync, [0]
 
     def full(handle):
@@ -336,7 +334,7 @@ def test_a_full_disk_is_one_line_and_a_rerun_goes_on(here, nb, monkeypatch):
             raise OSError(28, "No space left on device")
         return real(handle)
 
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     code, _, err = nb("run", "tiny.yaml", "--workers", "0")
     assert code == 1
     assert len(err.splitlines()) == 1

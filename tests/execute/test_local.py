@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from small_runs import small_spec
 
-from noisybench.execute.local import Queue, Stop, count_workers, run_here
+from noisybench.execute.local import Stop, count_workers, run_here
+from noisybench.execute.queue import Queue
 from noisybench.execute.study import Outcome, run_study, take_stock
 from noisybench.execute.work import Session
 from noisybench.spec import RunSpec
@@ -113,7 +114,11 @@ def test_a_student_is_redone_when_its_teachers_predictions_changed(session):
     runs = teacher_and_student()
     train_all(session, runs)
     labels, _ = session.store.predictions(runs[0].run_id)
-    write_arrays(session.store.folder(runs[0].run_id) / "predictions.npz", {"train": (labels + 1) % 10, "test": labels})
+    other = {"train": (labels + 1) % 10, "test": labels}
+    content = write_arrays(session.store.folder(runs[0].run_id) / "predictions.npz", other)
+    record = session.store.read_record(runs[0].run_id)
+    record["provenance"]["files"]["predictions.npz"] = content
+    session.store.write_record(runs[0].run_id, record["result"], record["provenance"])
     standing = take_stock(session.store, runs, {})
     assert [spec.run_id for spec in standing.todo] == [runs[1].run_id]
 
@@ -133,9 +138,9 @@ def test_other_data_under_the_same_name_stops_everything(session):
 
 
 def test_a_run_held_by_another_process_is_waited_for(session, monkeypatch):
-    from noisybench.execute import local
+    from noisybench.execute import queue
 
-    monkeypatch.setattr(local, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(queue, "BUSY_SECONDS", 0.05)
     spec = small_spec()
     lock = session.store.lock(spec.run_id)
     lock.acquire()
