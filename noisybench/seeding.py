@@ -18,7 +18,20 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-PURPOSES = ("subset", "split", "noise", "init", "order", "augment", "method", "dropout", "mixup", "diagnostics", "data")
+PURPOSES = (
+    "subset",
+    "split",
+    "noise",
+    "init",
+    "order",
+    "augment",
+    "method",
+    "dropout",
+    "mixup",
+    "diagnostics",
+    "data",
+    "bootstrap",
+)
 
 
 def _digest(seed: int, purpose: str, index: tuple[int | str, ...]) -> bytes:

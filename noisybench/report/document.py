@@ -13,6 +13,7 @@ from noisybench.report.grid import Grid, check_rule, make_grids
 from noisybench.report.published import Comparison, beside
 from noisybench.report.results import RULES, Study, read_study
 from noisybench.report.rules import Order, orders
+from noisybench.report.testset import TestSet, measure
 from noisybench.store import write_atomic
 
 
@@ -26,6 +27,7 @@ class Report:
     comparisons: tuple[tuple[Comparison, ...], ...]  # for each grid, the published tables beside it
     baseline: str | None = None  # the method that was named for all to be compared with
     orders: tuple[tuple[Order, ...], ...] = ()  # for each grid, its order under every selection rule
+    testsets: tuple[TestSet | None, ...] = ()  # for each grid, what its test images leave open
 
     @property
     def title(self) -> str:
@@ -68,7 +70,8 @@ def report(
     compare: Sequence[str] | None = None,
     baseline: str | None = None,
 ) -> Report:
-    """The report on a results folder: a pure function of its plan, its records and the published scores.
+    """The report on a results folder: a pure function of its plan, the records and test predictions of its runs, and
+    the published scores.
 
     ``accuracy`` (a selection rule), ``compare`` (names of published tables) and ``baseline`` (the method the others
     are compared with; without one, each table's first) replace what the plan says.
@@ -85,4 +88,12 @@ def report(
     if study.smoke or study.synthetic:
         sources = []
     comparisons = [[beside(grid, source, rule) for source in sources] for grid in grids]
-    return Report(study, rule, grids, tuple(map(tuple, comparisons)), baseline, orders(study, grids, rule))
+    return Report(
+        study,
+        rule,
+        grids,
+        tuple(map(tuple, comparisons)),
+        baseline,
+        orders(study, grids, rule),
+        tuple(measure(grid) for grid in grids),
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from noisybench.literature.words import ARCHITECTURES, FLIPS, RULES
-from noisybench.report import baseline, overall, remarks, rules, words
+from noisybench.report import baseline, overall, remarks, rules, testset, words
 from noisybench.report.comparability import NOT_STATED, Reason
 from noisybench.report.grid import Entry, Grid
 from noisybench.report.notes import Footnotes
@@ -44,11 +44,14 @@ def render(report: Report) -> str:
         blocks.append(f"**{escape(banner(report))}**")
     blocks.append(escape(words.counts(report.study)))
     blocks += [escape(line) for line in remarks.warnings(report)]
-    for grid, comparisons, orders in zip(report.grids, report.comparisons, report.orders, strict=True):
+    for grid, comparisons, orders, images in zip(
+        report.grids, report.comparisons, report.orders, report.testsets, strict=True
+    ):
         blocks.append(f"## {escape(grid.dataset)}, {escape(grid.model)}")
         blocks += _main(grid, notes)
         blocks += _against(grid, report.baseline)
         blocks += _orders(grid, orders)
+        blocks += _images(grid, images)
         blocks += _memorised(grid)
         for comparison in comparisons:
             blocks += _published(grid, comparison, notes)
@@ -118,6 +121,17 @@ def _orders(grid: Grid, found: Sequence[rules.Order]) -> list[str]:
         rules.MEANING,
         table([escape(text) for text in head], [[escape(text) for text in row] for row in rows]),
         "\n".join(f"- {escape(line)}" for line in moved) if moved else "No method changes its place.",
+    ]
+
+
+def _images(grid: Grid, found: testset.TestSet | None) -> list[str]:
+    if found is None:
+        return []
+    head, rows = testset.table_rows(grid, found)
+    return [
+        "### The test set's own part",
+        escape(testset.meaning(found)),
+        table([escape(text) for text in head], [[escape(row[0]), *row[1:]] for row in rows]),
     ]
 
 

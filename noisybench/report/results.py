@@ -29,13 +29,15 @@ STATUSES = ("finished", "diverged", "failed", "missing", "blocked", "damaged")
 
 @dataclass(frozen=True)
 class Run:
-    """One planned run and what became of it. ``result`` is the record's, None without a usable record."""
+    """One planned run and what became of it. ``result`` is the record's, None without a usable record; ``home`` is the
+    folder it lies in."""
 
     run_id: str
     seed: str
     status: str
     result: Mapping[str, Any] | None = None
     precision: str | None = None
+    home: Path | None = None
 
     def number(self, path: str) -> float | None:
         """A finite number of the result at a dotted path, else None."""
@@ -161,13 +163,15 @@ def _study(run_dir: Path, plan: Mapping[str, Any]) -> Study:
         compare=tuple(plan["report"].get("compare") or ()),
         baseline=plan["report"].get("baseline"),
         seeds=tuple(str(seed) for seed in plan["seeds"]),
-        cells=tuple(_cell(cell, records, status) for cell in plan["cells"]),
+        cells=tuple(_cell(cell, records, status, run_dir) for cell in plan["cells"]),
         damaged=tuple(sorted(damaged.items())),
         unplanned=unplanned,
     )
 
 
-def _cell(cell: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]], status: Mapping[str, str]) -> Cell:
+def _cell(
+    cell: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]], status: Mapping[str, str], run_dir: Path
+) -> Cell:
     runs = []
     for seed, run_id in sorted(cell["runs"].items(), key=lambda item: _seed_order(item[0])):
         record = records.get(run_id)
@@ -179,6 +183,7 @@ def _cell(cell: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]], sta
                 status.get(run_id, "missing"),
                 None if record is None else record["result"],
                 precision,
+                run_dir / run_id,
             )
         )
     return Cell(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from noisybench.report import baseline, markdown, remarks, rules, words
+from noisybench.report import baseline, markdown, remarks, rules, testset, words
 from noisybench.report.grid import Entry
 from noisybench.report.notes import Footnotes
 
@@ -22,7 +22,9 @@ def render(report: Report, width: int) -> str:
     blocks = [_wrap(report.title, width)]
     if report.study.smoke or report.study.synthetic:
         blocks.append(_wrap(markdown.banner(report), width))
-    for grid, comparisons, orders in zip(report.grids, report.comparisons, report.orders, strict=True):
+    for grid, comparisons, orders, images in zip(
+        report.grids, report.comparisons, report.orders, report.testsets, strict=True
+    ):
         if len(report.grids) > 1:
             blocks.append(f"{grid.dataset}, {grid.model}")
         rows = [[row, *(_cell(grid.entry(row, c), notes) for c in grid.columns)] for row in grid.rows]
@@ -30,7 +32,7 @@ def render(report: Report, width: int) -> str:
         visible, compared = remarks.visible(grid), baseline.counts(grid, report.baseline)
         below = [*remarks.legend(grid, "*", "~"), *([visible] if visible else []), remarks.conventions(grid)]
         blocks.append(_wrap(" ".join(below), width))
-        more = [line for line in (compared, rules.in_short(grid, orders)) if line]
+        more = [line for line in (compared, rules.in_short(grid, orders), images and testset.in_short(images)) if line]
         blocks += ["\n".join(_wrap(line, width) for line in more)] if more else []
         blocks += [_wrap(line, width) for line in remarks.chosen(grid)]
         head, shares = markdown.memorised_rows(grid)

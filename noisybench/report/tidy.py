@@ -18,6 +18,7 @@ from noisybench.report.published import Partner
 from noisybench.report.results import RULES, STATUSES, Cell, Run, finite
 from noisybench.report.rules import Order
 from noisybench.report.statistics import summarise
+from noisybench.report.testset import Place, TestSet
 
 if TYPE_CHECKING:
     from noisybench.report.document import Report
@@ -88,11 +89,14 @@ def _flat(value: Any) -> Any:
 
 
 def _cells(report: Report) -> Iterator[tuple[dict[str, Any], Cell]]:
-    for grid, comparisons, orders in zip(report.grids, report.comparisons, report.orders, strict=True):
+    for grid, comparisons, orders, images in zip(
+        report.grids, report.comparisons, report.orders, report.testsets, strict=True
+    ):
         for column in grid.columns:
             for row, entry in grid.column(column).items():
                 for cell in entry.variants:
                     out = _row(report, grid, column, row, entry, cell)
+                    out |= _images(report, grid, images, (row, column.label) if cell is entry.cell else None)
                     out |= _ranks(orders, column, row if cell is entry.cell else None)
                     for comparison in comparisons:
                         partner = comparison.partners.get((row, column.label)) if cell is entry.cell else None
@@ -153,6 +157,21 @@ def _compared(report: Report, grid: Grid, column: Column, row: str | None) -> di
         "to_baseline_half_width": dunnett.half_width if dunnett else None,
         "wilcoxon_p": test,
         "smallest_visible": order.visible if order else None,
+    }
+
+
+def _images(report: Report, grid: Grid, found: TestSet | None, place: Place | None) -> dict[str, Any]:
+    """Half widths from other test images, and other seeds as well, of the mean and its difference to the baseline."""
+    baseline = control(grid, report.baseline)
+    part = found.parts.get(place) if found and place else None
+    versus = (
+        found.difference(place, (baseline, place[1])) if found and place and baseline not in (None, place[0]) else None
+    )
+    return {
+        "images_half_width": part.images if part else None,
+        "seeds_images_half_width": part.both if part else None,
+        "to_baseline_images_half_width": versus.images if versus else None,
+        "to_baseline_seeds_images_half_width": versus.both if versus else None,
     }
 
 

@@ -148,6 +148,11 @@ def test_the_record_agrees_with_its_files(store, folder):
     assert under["best"] == holdout[accuracy.argmax()]
     predictions, _ = read_arrays(home / "predictions.npz")
     assert len(predictions["train"]) == 300
+    correct, content = read_arrays(home / "correct.npz")
+    assert record["provenance"]["files"]["correct.npz"] == content
+    right = np.unpackbits(correct["correct"], count=int(correct["images"]))
+    assert 100 * right.mean() == pytest.approx(chosen["last"])
+    assert len(right) == len(predictions["test"]) == 100
     confusion = np.array(result["final"]["confusion"])
     assert confusion.sum() == 100
     assert 100 * np.trace(confusion) / 100 == pytest.approx(chosen["last"])
@@ -157,6 +162,7 @@ def test_the_record_agrees_with_its_files(store, folder):
         "spec.json",
         "epochs.jsonl",
         "predictions.npz",
+        "correct.npz",
         "curves.npz",
         "model.pt",
         "record.json",
