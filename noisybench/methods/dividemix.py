@@ -107,10 +107,9 @@ class DivideMix(Algorithm):
     def train_epoch(self, epoch: int, loader: Loader) -> Tensor:
         """An epoch of both networks, one after the other; both splits are made before."""
         if epoch < self.warm_up:
-            passes = [self._plain_pass(number, epoch, loader) for number in range(2)]
+            passes = self._warm_up(epoch, loader)
         else:
-            splits = [self.divide(number, epoch) for number in range(2)]
-            passes = [self._train_on(splits[1 - number], number, epoch, loader) for number in range(2)]
+            passes = self._co_divide(epoch, loader)
         return torch.stack(passes).mean()
 
     def predict(self, images: Tensor) -> Tensor:
@@ -126,6 +125,15 @@ class DivideMix(Algorithm):
 
     # -- co-divide --------------------------------------------------------------------------------------------------
 
+    def _warm_up(self, epoch: int, loader: Loader) -> list[Tensor]:
+        """A pass of either network over everything."""
+        return [self._plain_pass(number, epoch, loader) for number in range(2)]
+
+    def _co_divide(self, epoch: int, loader: Loader) -> list[Tensor]:
+        """Both splits, then a pass of either network over the other's."""
+        splits = [self.divide(number, epoch) for number in range(2)]
+        return [self._train_on(splits[1 - number], number, epoch, loader) for number in range(2)]
+
     def divide(self, number: int, epoch: int) -> Split:
         """The split that network ``number`` makes of the training part."""
         task, index = self.task, self.task.index
@@ -134,12 +142,21 @@ class DivideMix(Algorithm):
         self.history[number] = torch.cat([self.history[number], losses[None]])[-self.average :]
         averaged = self.history[number].mean(dim=0).double().cpu().numpy()
         seed = derive(task.seed, "method", "dividemix split", epoch, number)
-        posterior, self.noise_rates[number] = mixmatch.split_by_loss(averaged, seed)
+        posterior, self.noise_rates[number] = self._posterior(averaged, seed)
         clean = torch.zeros(len(task.labels), device=task.device)
         clean[index] = torch.from_numpy(posterior).float().to(task.device)
-        chosen = torch.from_numpy(posterior > self.threshold).to(task.device)
-        self.labelled_shares[number] = float((posterior > self.threshold).mean())
+        above = posterior > self._cut(posterior)
+        chosen = torch.from_numpy(above).to(task.device)
+        self.labelled_shares[number] = float(above.mean())
         return Split(clean, index[chosen], index[~chosen])
+
+    def _posterior(self, losses: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
+        """Probability ``[n]`` that each label is right, and the share of wrong ones."""
+        return mixmatch.split_by_loss(losses, seed)
+
+    def _cut(self, posterior: np.ndarray) -> float:
+        """The probability above which an image counts as labelled."""
+        return self.threshold
 
     # -- passes -----------------------------------------------------------------------------------------------------
 

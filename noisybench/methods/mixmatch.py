@@ -99,11 +99,11 @@ def normalised(losses: Tensor) -> Tensor:
     return torch.where(span > 0, (losses - losses.min()) / span, torch.zeros_like(losses))
 
 
-def split_by_loss(losses: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
+def split_by_loss(losses: np.ndarray, seed: int, rounds: int = 10) -> tuple[np.ndarray, float]:
     """Probability ``[n]`` that each label is right, and the share of wrong labels, from normalised losses ``[n]``.
 
     The posterior of the component with the smaller mean, and the weight of the other one, of two Gaussians fitted by
-    scikit-learn with the authors' settings: at most 10 rounds, tolerance 1e-2, 5e-4 added to the variances. Equal
+    scikit-learn with the authors' settings: at most ``rounds``, tolerance 1e-2, 5e-4 added to the variances. Equal
     losses say nothing: then all labels count as right.
     """
     from sklearn.mixture import GaussianMixture
@@ -111,7 +111,7 @@ def split_by_loss(losses: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
     if not losses.max() - losses.min() > 1e-12:
         return np.ones(len(losses)), 0.0
     column = np.asarray(losses, dtype=np.float64).reshape(-1, 1)
-    mixture: Any = GaussianMixture(n_components=2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=seed % 2**32)
+    mixture: Any = GaussianMixture(n_components=2, max_iter=rounds, tol=1e-2, reg_covar=5e-4, random_state=seed % 2**32)
     mixture.fit(column)
     clean = int(mixture.means_.argmin())
     posterior: np.ndarray = mixture.predict_proba(column)[:, clean]
