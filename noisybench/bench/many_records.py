@@ -25,16 +25,16 @@ seeds: 10
 methods:
 {methods}
 """
-METHODS, RATES, SEEDS = 50, 20, 10
+METHODS, SEEDS = 50, 10
 
 
-def measure_report(records: int, folder: Path) -> float:
-    """Seconds of ``noisybench report`` over so many records (a multiple of 500), each with numbers of its own."""
+def measure_report(records: int, folder: Path, methods: int = METHODS) -> float:
+    """Seconds of ``noisybench report`` over so many records (a multiple of 10 x ``methods``), each with its numbers."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"many-{records}.yaml"
-    rates = ", ".join(f"{(i + 1) / 25:g}" for i in range(max(1, records // (METHODS * SEEDS))))
-    methods = "\n".join(f"  Method {i}: {{training: {{clip: {i + 1}}}}}" for i in range(METHODS))
-    path.write_text(STUDY.format(rates=rates, methods=methods), encoding="utf-8")
+    rates = ", ".join(f"{(i + 1) / 50:g}" for i in range(records // (methods * SEEDS)))
+    rows = "\n".join(f"  Method {i}: {{clip: {i + 1}}}" for i in range(methods))
+    path.write_text(STUDY.format(rates=rates, methods=rows), encoding="utf-8")
     expansion = load_suite(path).expand()
     store = Store(folder / f"store-{records}")
     data = DataFolder(folder, folder)

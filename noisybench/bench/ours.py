@@ -18,7 +18,7 @@ from noisybench.train.trainer import Run
 SUITE = """
 name: bench
 version: 1
-dataset: {{name: synthetic, train_size: {train}, test_size: {test}}}
+dataset: {{name: synthetic, height: {side}, width: {side}, train_size: {train}, test_size: {test}}}
 noise: {{kind: symmetric, flip: exclusive, rate: 0.4}}
 model: {model}
 training:
@@ -48,6 +48,7 @@ class Setting:
     precision: str = "auto"
     compile: str = "off"
     batch_size: int = 128
+    side: int = 32
     train: int = 2560
     test: int = 500
     epochs: int = 1000
@@ -57,7 +58,7 @@ class Setting:
 
     def suite(self) -> str:
         """As a suite file."""
-        names = ("model", "precision", "compile", "batch_size", "train", "test", "epochs", "seeds")
+        names = ("model", "precision", "compile", "batch_size", "side", "train", "test", "epochs", "seeds")
         return SUITE.format(optimizer=OPTIMIZERS[self.optimizer], **{name: getattr(self, name) for name in names})
 
     @property
