@@ -91,7 +91,7 @@ class Store:
     def require(self) -> None:
         """StoreError where the store's folder vanished; nobody makes it again under a run that is in progress."""
         if not self.root.is_dir():
-            raise StoreError(f"{self.root}: the folder of results vanished; run the same command again once it is back")
+            raise StoreError(f"{self.root}: the folder of results vanished")
 
     def sweep(self, run_id: str) -> None:
         """Remove what a killed writer left of files it had not finished. The caller holds the run's lock."""
@@ -166,6 +166,19 @@ class Store:
             raise StoreError(
                 f"{self.plan_path}: {error}; move it away and run the suite again (records are kept)"
             ) from error
+
+    def sound_plan(self, *, change: bool) -> tuple[dict[str, Any] | None, str | None]:
+        """The stored plan, or None; a damaged one is set aside (with ``change``) and described in the second value.
+
+        Nothing is lost with it: a plan is made from the suite, and records are found by what they say themselves.
+        """
+        if not self.plan_path.exists():
+            return None, None
+        try:
+            return read_json(self.plan_path), None
+        except ValueError as error:
+            kept = f"set aside as {set_aside(self.plan_path).name}, " if change else ""
+            return None, f"{self.plan_path}: {error}; {kept}a new one is made from the suite"
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         """Write ``plan.json``."""

@@ -73,6 +73,11 @@ def run(
         bool, typer.Option("--replace-stale", help="Set aside results made from other data of the same name.")
     ] = False,
     keep_weights: Annotated[str, typer.Option(help="auto (below 16 MB, and of the first seed), all or no.")] = "auto",
+    timeout: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="End a run that takes longer (90s, 30m, 2h) as failed."),
+    ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")] = False,
 ) -> None:
     """Train what a suite describes and is not settled yet, then print its report."""
     from noisybench.cli.run import run_suite
@@ -94,6 +99,8 @@ def run(
             retry_failed=retry_failed,
             replace_stale=replace_stale,
             keep_weights=keep_weights,
+            timeout=timeout,
+            fail_fast=fail_fast,
         )
     )
 
@@ -349,3 +356,7 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:  # a disk, a folder, a permission: nothing that a traceback would help with
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"noisybench: {place}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)

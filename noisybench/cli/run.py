@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from noisybench.cli.interrupt import stopping, terminable
 from noisybench.cli.live import Progress, duration
 from noisybench.errors import InputError, StoreError
 from noisybench.spec import RunSpec, at
@@ -17,6 +17,7 @@ from noisybench.spec import RunSpec, at
 console = Console(soft_wrap=True, highlight=False)
 
 
+@terminable()
 def run_suite(
     source: str,
     runs_dir: Path,
@@ -34,6 +35,8 @@ def run_suite(
     retry_failed: bool,
     replace_stale: bool,
     keep_weights: str,
+    timeout: str | None = None,
+    fail_fast: bool = False,
 ) -> int:
     """Returns the exit code (design 4.10)."""
     from noisybench import registry
@@ -45,7 +48,7 @@ def run_suite(
     from noisybench.suite import build_plan, check_plan, load_suite, select, smoke_suite
     from noisybench.train.numerics import choose_device
 
-    _check_options(workers, keep_weights)
+    limit = _check_options(workers, keep_weights, timeout)
     for plugin in plugins:
         registry.load_plugin(plugin)
     suite = load_suite(source, sets=sets, name=name)
@@ -59,20 +62,24 @@ def run_suite(
     store = Store(runs_dir / suite.name)
     plan = build_plan(expansion)
     if dry_run:
-        check_plan(store.read_plan(), plan)
+        check_plan(store.sound_plan(change=False)[0], plan)
         standing = take_stock(store, runs, {}, retry_failed=retry_failed, change=False)
         _print_dry_run(expansion, runs, standing, store, folder, device)
         return 0
     if smoke and plan["synthetic"]:
         console.print("The data set is not here: this smoke run uses synthetic images of the same shape.")
-    check_plan(store.read_plan(), plan)  # before anything is downloaded
+    check_plan(store.sound_plan(change=False)[0], plan)  # before anything is downloaded
     prints = fingerprints(runs, folder)
+    store = Store.open(store.root)
     with store.plan_lock():
-        merged = check_plan(store.read_plan(), plan)
+        stored, problem = store.sound_plan(change=True)
+        merged = check_plan(stored, plan)
         standing = take_stock(store, runs, prints, retry_failed=retry_failed, replace_stale=replace_stale)
         store.write_plan(merged)
-    for text in standing.notes:
-        console.print(text)
+    for text in [problem, *standing.notes] if problem else standing.notes:
+        console.print(text, markup=False)
+    if store.leases:
+        console.print("This file system's locks do not work: runs are shared by leases that are renewed instead.")
     hands = count_workers(workers, len(standing.todo), device, threads)
     session = Session(
         store.root.resolve(),
@@ -83,18 +90,21 @@ def run_suite(
         tuple(str(plugin.resolve()) for plugin in plugins),
         keep_weights,
         min(spec.seed for spec in runs),
+        store.leases,
     )
     _announce(suite.name, len(runs), standing, hands, device)
     progress = Progress(len(runs), len(standing.settled), hands, display_names(expansion, runs), console)
     stop = Stop()
     with stopping(stop), progress:
-        outcome = run_study(session, runs, standing, progress, stop, workers=hands)
+        outcome = run_study(session, runs, standing, progress, stop, workers=hands, timeout=limit, fail_fast=fail_fast)
     if outcome.broken is not None:
-        raise StoreError(outcome.broken)
+        raise StoreError(f"{outcome.broken}; put that right and run the same command again: what is done stays done")
     if outcome.interrupted:
         console.print(f"Interrupted. Go on with the same command; {_count(outcome.counts)}.")
         return outcome.exit_code
-    if standing.todo:
+    if fail_fast and outcome.unfinished:
+        console.print(f"Stopped at a failure (--fail-fast). Go on with the same command; {_count(outcome.counts)}.")
+    elif standing.todo:
         console.print(f"Trained {len(standing.todo)} runs in {duration(progress.elapsed)}: {_count(outcome.counts)}.")
     for line in failure_lines(outcome.failures, progress.names, store):
         console.print(line, markup=False)
@@ -104,30 +114,21 @@ def run_suite(
     return outcome.exit_code
 
 
-def _check_options(workers: str, keep_weights: str) -> None:
+def _check_options(workers: str, keep_weights: str, timeout: str | None) -> float | None:
+    """Seconds of ``--timeout``, or None."""
     if workers != "auto" and not (workers.isdigit() and int(workers) <= 1024):
         raise InputError(f"--workers {workers}: must be auto or a number from 0 to 1024")
     if keep_weights not in ("auto", "all", "no"):
         raise InputError(f"--keep-weights {keep_weights}: must be auto, all or no")
-
-
-@contextmanager
-def stopping(stop: Any) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the runs to stop; a second SIGINT ends at once."""
-
-    def ask(number: int, frame: Any) -> None:
-        if stop.requested and number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt
-        stop.request()
-        console.print("Stopping: epochs that end within seconds are saved, others go back to their last checkpoint.")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    if timeout is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", timeout.strip())
+    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if not 0 < seconds <= 1e8:
+        raise InputError(f"--timeout {timeout}: must be a duration such as 90s, 30m or 2h")
+    if workers == "0":
+        raise InputError("--timeout: only a worker process can be ended; use --workers 1 or more")
+    return seconds
 
 
 def display_names(expansion: Any, runs: Sequence[RunSpec]) -> dict[str, str]:

@@ -50,7 +50,7 @@ class Hand:
         self.ready, self.since = True, time.monotonic()
 
     def where(self) -> str | None:
-        """Where the worker is, as it says itself (a traceback of every thread); None where it does not answer."""
+        """Where the worker is, as it says itself (a traceback); None where it does not answer."""
         if hasattr(signal, "SIGUSR1") and self.ready:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, signal.SIGUSR1)

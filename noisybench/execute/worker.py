@@ -24,9 +24,9 @@ def main(connection: Connection, trace: Connection, session: Session, stop_at: S
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    faulthandler.enable(file=trace.fileno())
+    faulthandler.enable(file=trace.fileno(), all_threads=False)
     if hasattr(signal, "SIGUSR1"):
-        faulthandler.register(signal.SIGUSR1, file=trace.fileno(), all_threads=True)
+        faulthandler.register(signal.SIGUSR1, file=trace.fileno(), all_threads=False)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def send(event: Event) -> None:
@@ -36,8 +36,10 @@ def main(connection: Connection, trace: Connection, session: Session, stop_at: S
             os._exit(1)  # the parent is gone: that is no failure of the run
 
     load_plugins(session.plugins)
-    import noisybench.train.trainer  # noqa: F401  # now, so that no run's time is spent on it
+    import noisybench.train.trainer  # now, so that no run's time is spent on it
+    from noisybench.train.kept import adopt
 
+    adopt(session.shared)
     send({"type": "ready", "run_id": ""})
     while (request := _receive(connection)) is not None:
         run_id, data = request
