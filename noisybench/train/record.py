@@ -42,10 +42,6 @@ def write(run: Run, status: str) -> dict[str, Any]:
         files["correct.npz"] = write_arrays(
             run.home / "correct.npz", {"correct": np.packbits(right), "images": np.array(len(right))}
         )
-        right = final["right"]
-        files["correct.npz"] = write_arrays(
-            run.home / "correct.npz", {"correct": np.packbits(right), "images": np.array(len(right))}
-        )
         files |= _write_weights(run)
     curves = _curves(run, final)
     content = write_arrays(run.home / "curves.npz", curves)
@@ -154,7 +150,6 @@ def _final_diagnostics(run: Run) -> dict[str, Any]:
     return {
         "train": train.cpu().numpy(),
         "test": test.cpu().numpy(),
-        "right": (test == run.test[1]).cpu().numpy(),
         "right": (test == run.test[1]).cpu().numpy(),
         "confusion": confusion(test, run.test[1], task.num_classes),
         "shares": {key: float(value) for key, value in shares.items()},
