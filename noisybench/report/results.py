@@ -29,8 +29,8 @@ STATUSES = ("finished", "diverged", "failed", "missing", "blocked", "damaged")
 
 @dataclass(frozen=True)
 class Run:
-    """One planned run and what became of it. ``result`` is the record's, None without a usable record; ``home`` is the
-    folder it lies in."""
+    """One planned run and what became of it. ``result`` and ``provenance`` are the record's, None without a usable
+    record; ``home`` is the folder it lies in."""
 
     run_id: str
     seed: str
@@ -38,6 +38,7 @@ class Run:
     result: Mapping[str, Any] | None = None
     precision: str | None = None
     home: Path | None = None
+    provenance: Mapping[str, Any] | None = None
 
     def number(self, path: str) -> float | None:
         """A finite number of the result at a dotted path, else None."""
@@ -175,15 +176,16 @@ def _cell(
     runs = []
     for seed, run_id in sorted(cell["runs"].items(), key=lambda item: _seed_order(item[0])):
         record = records.get(run_id)
-        precision = None if record is None else (record.get("provenance") or {}).get("precision")
+        provenance = None if record is None else record.get("provenance") or {}
         runs.append(
             Run(
                 run_id,
                 str(seed),
                 status.get(run_id, "missing"),
                 None if record is None else record["result"],
-                precision,
+                None if provenance is None else provenance.get("precision"),
                 run_dir / run_id,
+                provenance,
             )
         )
     return Cell(
