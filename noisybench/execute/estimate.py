@@ -1,4 +1,4 @@
-"""What a study will cost, before it is started: disk and hours, each with its basis."""
+"""What runs will cost, before they are started: operations, disk and hours, each with its basis."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from noisybench.data import DataFolder, Dataset, is_available, prepare, syntheti
 from noisybench.models import build_model
 from noisybench.spec import RunSpec, canonical_json
 from noisybench.store import Store
+from noisybench.train.kept import load_subset
 from noisybench.train.record import SMALL_WEIGHTS
-from noisybench.train.setup import load_subset
 
 EFFICIENCY = 0.2
 """Assumed share of the measured matrix-multiply rate that training reaches where nothing was measured yet."""
@@ -26,12 +26,43 @@ EFFICIENCY = 0.2
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a cost depends on: images to train on and to test on, their shape, classes."""
+    """What a cost depends on: images to train on and to test on, their shape, classes, and images held out."""
 
     train: int
     test: int
     shape: tuple[int, int, int]
     classes: int
+    held_out: int = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run computes. Of one network: ``parameters``, and for one image ``multiply_adds``, ``activations`` (the
+    outputs of all layers) and ``largest_activation``. Of the run: floating-point ``operations`` and those of one
+    training step, ``networks`` and ``views`` of an image that are trained at a time."""
+
+    parameters: int
+    multiply_adds: int
+    activations: int
+    largest_activation: int
+    batch_size: int
+    networks: int
+    views: int
+    operations: float
+    step_operations: float
+
+
+def work_of(data: Mapping[str, Any], size: Sizes) -> Work:
+    """The work of a run's spec. Algorithms but ``erm`` are taken to train two networks on two views, as most do."""
+    training, simple = data["training"], data["method"]["algorithm"]["name"] == "erm"
+    networks = 1 if simple else 2
+    network = _measured(canonical_json(data["model"]), size.shape, size.classes)
+    passes = 2 if "base" in training["optimizer"] else 1
+    forward = 2.0 * networks * network[1]
+    evaluated = size.test + min(size.train, 5000)
+    operations = training["epochs"] * forward * (3 * passes * size.train + evaluated)
+    step = 3 * passes * forward * training["batch_size"]
+    return Work(*network, training["batch_size"], networks, 1 if simple else 2, operations, step)
 
 
 def sizes(spec: RunSpec, folder: DataFolder) -> Sizes:
@@ -42,7 +73,19 @@ def sizes(spec: RunSpec, folder: DataFolder) -> Sizes:
     else:
         data = _stand_in(canonical_json(block))
     held_out = round(block["validation"] * len(data.train_labels))
-    return Sizes(len(data.train_labels) - held_out, len(data.test_labels), data.shape, data.num_classes)
+    return Sizes(len(data.train_labels) - held_out, len(data.test_labels), data.shape, data.num_classes, held_out)
+
+
+def sizes_of(runs: Sequence[RunSpec], folder: DataFolder) -> list[Sizes]:
+    """``sizes`` of each run, every data set looked at once."""
+    known: dict[str, Sizes] = {}
+    out = []
+    for spec in runs:
+        key = canonical_json(spec.data["dataset"])
+        if key not in known:
+            known[key] = sizes(spec, folder)
+        out.append(known[key])
+    return out
 
 
 @functools.lru_cache(maxsize=4)
@@ -53,9 +96,8 @@ def _stand_in(block: str) -> Dataset:
 def disk_bytes(runs: Sequence[RunSpec], folder: DataFolder) -> int:
     """Bytes the runs leave: records and predictions, and weights below 16 MB (larger ones of one seed a cell)."""
     total, seen = 0, set()
-    for spec in runs:
-        size = sizes(spec, folder)
-        weights = 4 * _parameters(spec.data["model"], size)
+    for spec, size in zip(runs, sizes_of(runs, folder), strict=True):
+        weights = 4 * work_of(spec.data, size).parameters
         cell = canonical_json({**spec.data, "seed": 0})
         if weights < SMALL_WEIGHTS or cell not in seen:
             total += weights
@@ -69,19 +111,14 @@ def hours(runs: Sequence[RunSpec], folder: DataFolder, store: Store, device: str
     measured = _measured_speed(store)
     seconds, guessed = 0.0, 0
     rate: float | None = None
-    for spec in runs:
-        size = sizes(spec, folder)
-        training = spec.data["training"]
+    for spec, size in zip(runs, sizes_of(runs, folder), strict=True):
         key = _speed_key(spec.data)
         if key in measured:
-            seconds += training["epochs"] * size.train / measured[key]
+            seconds += spec.data["training"]["epochs"] * size.train / measured[key]
             continue
         guessed += 1
         rate = rate or EFFICIENCY * matmul_rate(device)
-        passes = 2 if "base" in training["optimizer"] else 1
-        evaluated = size.test + min(size.train, 5000)
-        operations = 2 * multiply_adds(spec.data["model"], size)
-        seconds += training["epochs"] * operations * (3 * passes * size.train + evaluated) / rate
+        seconds += work_of(spec.data, size).operations / rate
     basis = "from this suite's own records"
     if guessed:
         basis = f"{guessed} of {len(runs)} runs guessed at {EFFICIENCY:.0%} of this device's matrix-multiply rate"
@@ -102,32 +139,34 @@ def _measured_speed(store: Store) -> dict[str, float]:
     return speeds
 
 
-def _parameters(model: Mapping[str, Any], size: Sizes) -> int:
-    return sum(p.numel() for p in _on_meta(model, size).parameters())
-
-
-def _on_meta(model: Mapping[str, Any], size: Sizes) -> nn.Module:
-    params = dict(model)
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        network: nn.Module = build_model(params.pop("name"), size.shape, size.classes, **params)
-    return network
-
-
 def multiply_adds(model: Mapping[str, Any], size: Sizes) -> int:
     """Multiply-adds of the convolution and linear layers for one image, counted on tensors without storage."""
-    network, total = _on_meta(model, size).eval(), 0
+    return _measured(canonical_json(model), size.shape, size.classes)[1]
 
-    def count(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        nonlocal total
-        weight = next(module.parameters(recurse=False))  # [out, ...] of a Conv2d or Linear
-        total += output.numel() * (weight.numel() // weight.shape[0])
+
+@functools.lru_cache(maxsize=256)
+def _measured(model: str, shape: tuple[int, int, int], classes: int) -> tuple[int, int, int, int]:
+    """Parameters of a network, and multiply-adds, outputs of all layers and the largest of them for one image, counted
+    on tensors without storage."""
+    params = json.loads(model)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        network: nn.Module = build_model(params.pop("name"), shape, classes, **params).eval()
+    products, outputs = 0, [0]
+
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal products
+        if not isinstance(output, torch.Tensor):
+            return
+        outputs.append(output.numel())
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            products += output.numel() * (module.weight.numel() // module.weight.shape[0])  # weight: [out, ...]
 
     for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        if next(module.children(), None) is None:
             module.register_forward_hook(count)
     with torch.no_grad():
-        network(torch.empty(1, *size.shape, device="meta"))
-    return total
+        network(torch.empty(1, *shape, device="meta"))
+    return sum(p.numel() for p in network.parameters()), products, sum(outputs), max(outputs)
 
 
 def matmul_rate(device: str) -> float:

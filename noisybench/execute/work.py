@@ -14,6 +14,7 @@ from filelock import Timeout
 
 from noisybench import registry
 from noisybench.data import DataFolder
+from noisybench.data.shared import SharedData
 from noisybench.errors import DataError, StoreError
 from noisybench.locks import LeaseLost, LeaseTimes
 from noisybench.spec import RunSpec
@@ -42,6 +43,7 @@ class Session:
     keep_weights: str = "auto"
     first_seed: int = 0
     leases: LeaseTimes | None = None
+    shared: SharedData | None = None
 
     @property
     def store(self) -> Store:

@@ -36,7 +36,7 @@ def main(connection: Connection, trace: Connection, session: Session, stop_at: S
             os._exit(1)  # the parent is gone: that is no failure of the run
 
     load_plugins(session.plugins)
-    import noisybench.train.trainer  # now, so that no run's time is spent on it
+    import noisybench.train.trainer  # noqa: F401  # now, so that no run's time is spent on it
     from noisybench.train.kept import adopt
 
     adopt(session.shared)

@@ -14,18 +14,15 @@ import torch
 from torch import Tensor
 
 from noisybench import registry
-from noisybench.data import DataFolder, Dataset, load_dataset, prepare, split_holdout
+from noisybench.data import DataFolder, Dataset, split_holdout
 from noisybench.data.download import Published, download
 from noisybench.errors import DataError, StoreError
 from noisybench.methods.task import Numerics, Oracle, Task
 from noisybench.noise import NoisyLabels, inject
 from noisybench.noise.open_set import OpenSet, present, replace_images
-from noisybench.spec import canonical_json
 from noisybench.store import Store
 from noisybench.train.evaluation import Truth
-
-_cache: dict[str, Dataset] = {}
-_others: dict[str, np.ndarray] = {}
+from noisybench.train.kept import keep_noise, load_subset, other_images
 
 
 @dataclass(frozen=True)
@@ -61,15 +58,6 @@ class Materials:
         """bool ``[N]``: shows a class of the task and is labelled as another. Open-set images are no flips."""
         flips: np.ndarray = self.noise.flipped & ~self.open_set.mask
         return flips
-
-
-def load_subset(spec: Mapping[str, Any], folder: DataFolder) -> Dataset:
-    """The data set of a spec with its subset taken; kept for the next run of this process."""
-    key = canonical_json([spec["dataset"], str(folder.path), str(folder.suite_dir)])
-    if key not in _cache:
-        _cache.clear()  # one data set at a time: a worker that moves on does not hold the last one
-        _cache[key] = prepare(spec["dataset"], folder)
-    return _cache[key]
 
 
 def noisy_labels(spec: Mapping[str, Any], dataset: Dataset, folder: Path | None = None) -> NoisyLabels:
@@ -112,15 +100,6 @@ def open_set_noise(spec: Mapping[str, Any], dataset: Dataset, seed: int, folder:
     return replace_images(dataset.train_images, others, rate=wanted["rate"], seed=seed, already=dataset.train_open)
 
 
-def other_images(block: Mapping[str, Any], folder: DataFolder) -> np.ndarray:
-    """Training images of the data set that open-set noise takes its images from; kept for the next run."""
-    key = canonical_json([block, str(folder.path), str(folder.suite_dir)])
-    if key not in _others:
-        _others.clear()
-        _others[key] = load_dataset(block, folder).train_images
-    return _others[key]
-
-
 def resolve_files(spec: Mapping[str, Any], folder: DataFolder) -> dict[str, Any]:
     """The spec with every file that a component names replaced by its place on this machine.
 
@@ -144,7 +123,7 @@ def gather(spec: Mapping[str, Any], folder: DataFolder, store: Store) -> Materia
     dataset = load_subset(spec, folder)
     spec = resolve_files(spec, folder)
     fetch_noise_files(spec["noise"], folder)
-    noise = noisy_labels(spec, dataset, folder.path)
+    noise = keep_noise(spec, folder, lambda: noisy_labels(spec, dataset, folder.path))
     index, holdout = split_holdout(noise.labels, spec["dataset"]["validation"], noise.seed)
     open_set = open_set_noise(spec, dataset, noise.seed, folder)
     return Materials(spec, dataset, noise, open_set, index, holdout, _teacher(spec, store, len(noise.labels)))
