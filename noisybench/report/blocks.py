@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from noisybench.report.statistics import Difference, Summary, student_quantile, summarise, welch
+from noisybench.report.statistics import DIGITS, Difference, Summary, student_quantile, summarise, welch
 
 LARGE_SPREAD = 3.0
 """A standard deviation over seeds above this many times the median of the column's methods is not pooled."""
-DIGITS = 9
-"""Estimates are rounded here: least squares leaves errors near 1e-14 that must neither order nor part methods."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,15 @@ class Block:
     def _minus(self, first: str, second: str) -> float:
         return round(self.adjusted[first] - self.adjusted[second], DIGITS)
 
+    def rivals(self, method: str, methods: Iterable[str]) -> list[str]:
+        """The others that decide whether ``method`` may be the best: of those with one error, the highest alone."""
+        others = [m for m in methods if m != method]
+        if self._correlation:  # not every method has the same seeds
+            return others
+        same = [m for m in others if self.pooled(method, m)]
+        top = max(same, key=lambda m: self.adjusted[m], default=None)
+        return [m for m in others if m == top or not self.pooled(method, m)]
+
     def correlation(self, control: str) -> float:
         """Smallest correlation of two estimated differences with ``control``: 1/2 where all have the same seeds."""
         return self._correlation.get(control, 0.5)
@@ -87,13 +94,12 @@ def fit(values: Mapping[str, Mapping[str, float]]) -> Block:
     inverse, fitted = _least_squares(there, table)
     left = np.where(there, table - fitted, 0.0)
     degrees = int(there.sum()) - len(pooled) - len(seeds) + len(set(part))
-    square = float((left**2).sum()) / degrees if degrees else 0.0
+    residual = round(math.sqrt(float((left**2).sum()) / degrees), DIGITS) if degrees else None
     if not there.all():
         for i, m in enumerate(pooled):
             members = [k for k in range(len(pooled)) if part[k] == part[i]]
             adjusted[m] = round(float(fitted[i, there[members].any(axis=0)].mean()), DIGITS)
-    residual = round(math.sqrt(square), DIGITS) if degrees else None
-    summaries |= _intervals(pooled, summaries, there, square, degrees)
+    summaries |= _intervals(pooled, summaries, there, (residual or 0.0) ** 2, degrees)
     place = {m: i for i, m in enumerate(pooled)}
     lowest = {} if there.all() else {m: _lowest_correlation(inverse, part, i) for i, m in enumerate(pooled)}
     parts = dict(zip(pooled, part, strict=True))
@@ -106,7 +112,7 @@ def _least_squares(there: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np
     count = there.sum(axis=0)
     means = (table * there).sum(axis=0) / count
     information = np.diag(there.sum(axis=1)).astype(float) - (there / count) @ there.T
-    inverse = np.linalg.pinv(information, hermitian=True)
+    inverse = np.linalg.pinv(information, rcond=1e-10, hermitian=True)
     effects = inverse @ (there * (table - means)).sum(axis=1)
     seeds = (there * (table - effects[:, None])).sum(axis=0) / count
     return inverse, effects[:, None] + seeds

@@ -64,7 +64,7 @@ def standing(block: Block, methods: Iterable[str] | None = None) -> Standing:
     behind: dict[str, Comparison] = {}
     widths: list[float] = []
     for m in names:
-        pairs = [_compared(block, m, n, len(names) - 1, two_sided=False, control=m) for n in names if n != m]
+        pairs = [_compared(block, m, n, len(names) - 1, two_sided=False, control=m) for n in block.rivals(m, names)]
         widths += [pair.half_width for pair in pairs if pair.half_width is not None and not pair.own]
         behind[m] = min(pairs, key=_upper)
     tied = tuple(m for m in names if m not in best and _upper(behind[m]) > 0)

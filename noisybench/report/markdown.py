@@ -189,7 +189,9 @@ def _published(grid: Grid, comparison: Comparison, notes: Footnotes) -> list[str
             cells = [_pair(partners.get((row, column.label)), everywhere, notes) for column in grid.columns]
             if any(cell != "–" for cell in cells):
                 rows.append([escape(row), *cells])
-        blocks.append("Published accuracy, and in brackets the one measured here minus the published.")
+        known = any(partner.half_width is not None for partner in partners.values())
+        welch = " ± where the published number of seeds and spread are known (Welch, 95 %)." if known else ""
+        blocks.append(f"Published accuracy, and in brackets the one measured here minus the published.{welch}")
         blocks.append(table(["method", *(escape(c.short) for c in grid.columns)], rows))
         shared = [reason for reason in next(iter(partners.values())).reasons if reason in everywhere]
         if shared:
@@ -225,6 +227,7 @@ def _pair(partner: Partner | None, everywhere: set[Reason], notes: Footnotes) ->
     if partner.alternatives:
         texts.append(shown_row(partner))
     difference = "–" if partner.difference is None else words.signed(partner.difference)
+    difference += "" if partner.half_width is None else f" ± {partner.half_width:.1f}"
     return f"{words.published(partner.score.acc)} ({difference}){notes.mark(texts)}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from noisybench.literature import Score, Source
@@ -9,6 +10,7 @@ from noisybench.literature.words import ARCHITECTURES, DATASETS, FLIPS, RULES
 from noisybench.report.comparability import Pair, Reason, reasons, verdict
 from noisybench.report.grid import Column, Entry, Grid
 from noisybench.report.results import Cell, finite
+from noisybench.report.statistics import Summary, student_quantile, welch
 from noisybench.spec import at
 
 
@@ -16,6 +18,7 @@ from noisybench.spec import at
 class Partner:
     """A published score for one entry of a grid. ``difference``: measured minus published, in points.
 
+    ``half_width``: of the difference's 95 % interval (Welch), where the score's number of seeds and spread are known.
     ``alternatives``: rows of the source that match as well; ``score`` is the nearest in epoch, flip and architecture.
     """
 
@@ -23,6 +26,7 @@ class Partner:
     difference: float | None
     reasons: tuple[Reason, ...]
     alternatives: int
+    half_width: float | None = None
 
     @property
     def verdict(self) -> str | None:
@@ -117,7 +121,25 @@ def _partner(entry: Entry, matches: list[Score], source: Source, rule: str) -> P
     score = max(matches, key=nearness)  # the first of equals
     pair = Pair(cell, score, source.protocol(score), source.origin(score), rule, chosen=len(entry.variants) > 1)
     difference = None if entry.summary is None or not entry.ranked else entry.summary.mean - score.acc
-    return Partner(score, difference, reasons(pair), len(matches) - 1)
+    theirs = spread(score)
+    half_width = (
+        welch(entry.summary, theirs).half_width() if difference is not None and entry.summary and theirs else None
+    )
+    return Partner(score, difference, reasons(pair), len(matches) - 1, half_width)
+
+
+def spread(score: Score) -> Summary | None:
+    """A published mean with its spread over seeds; None unless it states both for two seeds or more.
+
+    Of a 95 % half width the standard error is taken to be its 1.96th part: the larger of what it may be.
+    """
+    if score.seeds is None or score.seeds < 2:
+        return None
+    if score.std is not None:
+        return Summary(score.seeds, score.acc, score.std)
+    if score.ci95 is not None:
+        return Summary(score.seeds, score.acc, score.ci95 / student_quantile(math.inf) * math.sqrt(score.seeds))
+    return None
 
 
 def alone_by_method(comparison: Comparison, grid: Grid) -> list[tuple[str, list[Score | None]]]:

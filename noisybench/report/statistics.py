@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
+DIGITS = 9
+"""Spreads and estimates are rounded here: what is left of equal numbers (1e-14) must neither order nor part them."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def summarise(values: Sequence[float], confidence: float = CONFIDENCE) -> Summar
     mean = math.fsum(values) / n
     if n == 1:
         return Summary(1, mean)
-    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    std = round(math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)), DIGITS)
     return Summary(n, mean, std, student_quantile(n - 1, confidence) * std / math.sqrt(n))
 
 

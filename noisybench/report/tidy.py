@@ -197,6 +197,7 @@ def _published(name: str, partner: Partner | None) -> dict[str, Any]:
     return {
         f"published:{name}": score.acc if score else None,
         f"difference:{name}": partner.difference if partner else None,
+        f"difference_half_width:{name}": partner.half_width if partner else None,
         f"verdict:{name}": partner.verdict if partner else None,
         f"reasons:{name}": [
             f"not stated: {reason.text}" if reason.kind == NOT_STATED else reason.text

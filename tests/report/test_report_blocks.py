@@ -122,3 +122,27 @@ def test_neither_the_order_of_methods_nor_that_of_seeds_shows() -> None:
     two = fit({"C": {"2": 63.3, "1": 60.2}, "A": {"2": 81.3, "0": 80.1, "1": 82.7}, "B": {"2": 71.9, "0": 70.3}})
     assert (one.residual, one.degrees, dict(one.adjusted)) == (two.residual, two.degrees, dict(two.adjusted))
     assert dict(one.summaries) == dict(two.summaries)
+
+
+def test_equal_values_have_no_spread_whatever_rounding_leaves() -> None:
+    """The mean of 92.8, 92.8, 92.8 in floating point is not 92.8."""
+    block = fit({"A": seeds(92.8, 92.8, 92.8), "B": seeds(93.4, 93.4, 93.4), "C": seeds(84.8, 84.8, 84.8)})
+    assert block.own == frozenset()
+    assert [s.half_width for s in block.summaries.values()] == [0.0, 0.0, 0.0]
+    assert block.difference("A", "B").error == 0.0
+
+
+@pytest.mark.parametrize("methods", [2, 5, 12, 13, 40])
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_a_full_table_is_its_analysis_of_variance(methods: int, n: int) -> None:
+    """Residual and error of a difference by the sums of squares, for any size."""
+    table = np.random.default_rng(methods).normal(70, 2, (methods, n)).round(2)
+    block = fit({f"m{i}": seeds(*row) for i, row in enumerate(table)})
+    pooled = [i for i in range(methods) if f"m{i}" not in block.own]
+    kept = table[pooled]
+    left = kept - kept.mean(axis=1, keepdims=True) - kept.mean(axis=0) + kept.mean()
+    square = (left**2).sum() / ((len(pooled) - 1) * (n - 1))
+    assert block.degrees == (len(pooled) - 1) * (n - 1)
+    assert block.residual == pytest.approx(square**0.5, abs=1e-8)
+    one, two = (f"m{i}" for i in pooled[:2])
+    assert block.difference(one, two).error == pytest.approx((square * 2 / n) ** 0.5, abs=1e-8)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scipy.stats
 from studies import cell, plan, record, store
 
 from noisybench.errors import InputError
@@ -128,6 +129,51 @@ def test_data_counts_as_what_its_records_say(tmp_path: Path) -> None:
     records = [record(sgd, s, 80.0, data__comparable_as=None) for s in (0, 1, 2)]
     grid = make_grids(read_study(store(tmp_path / "t", plan([sgd]), records)), "last")[0]
     assert not beside(grid, load_source("foret2021_table4"), "last").partners
+
+
+SEEDS = {"0": 79.0, "1": 80.0, "2": 81.0}
+
+
+def beside_spread(folder: Path, values: dict[str, float] = SEEDS, **score: Any) -> Comparison:
+    """SGD with these accuracies beside SGD of Foret et al. with other words on its spread."""
+    sgd = cell("SGD", 0.4, seeds=tuple(map(int, values)))
+    whole = load_source("foret2021_table4")
+    one = dataclasses.replace(next(s for s in whole.scores if s.method == "SGD" and s.rate == 0.4), **score)
+    records = [record(sgd, int(seed), value) for seed, value in values.items()]
+    grid = make_grids(read_study(store(folder, plan([sgd]), records)), "last")[0]
+    return beside(grid, dataclasses.replace(whole, scores=(one,)), "last")
+
+
+def half_width(found: Comparison) -> float | None:
+    """Of the only pair."""
+    return found.partners["SGD", "symmetric 0.4"].half_width
+
+
+def test_a_published_spread_gives_welchs_interval(tmp_path: Path) -> None:
+    """80 +- 1 over three seeds minus 68.8 +- 2 over five, as scipy has it from summary statistics."""
+    theirs = scipy.stats.ttest_ind_from_stats(80, 1, 3, 68.8, 2, 5, equal_var=False)
+    error = 11.2 / theirs.statistic
+    degrees = (1 / 3 + 4 / 5) ** 2 / ((1 / 3) ** 2 / 2 + (4 / 5) ** 2 / 4)
+    assert error == pytest.approx((1 / 3 + 4 / 5) ** 0.5)
+    found = half_width(beside_spread(tmp_path / "s", std=2.0, seeds=5))
+    assert found == pytest.approx(scipy.stats.t.ppf(0.975, degrees) * error)
+
+
+def test_a_published_interval_is_taken_for_the_larger_error_it_may_stand_for(tmp_path: Path) -> None:
+    found = half_width(beside_spread(tmp_path / "s", ci95=0.5, seeds=5))
+    same = half_width(beside_spread(tmp_path / "t", std=0.5 / 1.959964 * 5**0.5, seeds=5))
+    assert found == pytest.approx(same)
+
+
+@pytest.mark.parametrize("score", [{}, {"std": 2.0}, {"seeds": 5}, {"std": 2.0, "seeds": 1}])
+def test_without_seeds_and_spread_only_the_difference_is_shown(tmp_path: Path, score: dict[str, Any]) -> None:
+    found = beside_spread(tmp_path / "s", **score)
+    assert half_width(found) is None
+    assert found.partners["SGD", "symmetric 0.4"].difference == pytest.approx(11.2)
+
+
+def test_one_seed_here_gives_no_interval(tmp_path: Path) -> None:
+    assert half_width(beside_spread(tmp_path / "s", {"0": 80.0}, std=2.0, seeds=5)) is None
 
 
 def test_an_unknown_table_is_an_input_error(tmp_path: Path) -> None:
