@@ -195,7 +195,7 @@ class _Composer:
                 break
             if not isinstance(event, yaml.ScalarEvent) or event.tag is not None:
                 raise self.error("a key must be a plain word", event, key)
-            name: str | int = event.value
+            name: str | int = self.printable(event, key)
             if event.implicit[0] and _INTEGER.fullmatch(event.value):
                 name = self.scalar(event, key)
             path = f"{key}.{name}" if key else str(name)
@@ -207,7 +207,7 @@ class _Composer:
         return items
 
     def scalar(self, event: Any, key: str) -> Any:
-        text: str = event.value
+        text = self.printable(event, key)
         if not event.implicit[0]:
             return text
         if text in _WORDS:
@@ -219,4 +219,11 @@ class _Composer:
                 return float(text)
         except ValueError:
             raise self.error(f"a number of {len(text)} digits is too long", event, key) from None
+        return text
+
+    def printable(self, event: Any, key: str) -> str:
+        """A scalar's text; escapes in quotes may not bring in what a text file may not hold."""
+        text: str = event.value
+        if strange := _NOT_TEXT.search(text):
+            raise self.error(f"no name or value may hold the character U+{ord(strange[0]):04X}", event, key)
         return text

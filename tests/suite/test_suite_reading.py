@@ -74,6 +74,8 @@ def test_nodes_know_line_and_key_also_in_flow_mappings() -> None:
         ("? [a]\n: 1", 1, "a plain word"),
         ("\nn: " + "9" * 5000, 2, "too long"),
         ("a: 'x", 1, "not valid YAML"),
+        ('a: 1\nb: "x\\0y"', 2, "may hold the character U+0000"),
+        ('a: 1\n"\\e[2J": 2', 2, "may hold the character U+001B"),
     ],
 )
 def test_what_is_refused_names_its_line(text: str, line: int, says: str) -> None:
