@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
@@ -241,14 +240,13 @@ class MetaWeighting(OneNetwork):
         task, meta = self.task, next(self.meta_batches)
         adam = self._meta["optimizer"]
         rate = float(self.optimizer.param_groups[0]["lr"])
-        with self._uncompiled():
-            gradients = meta_gradient(
-                self.model,
-                self.weigher,
-                lambda network: self.training_loss(network, batch),
-                lambda network: self.meta_loss(network, meta),
-                rate,
-            )
+        gradients = meta_gradient(
+            self.model,
+            self.weigher,
+            lambda network: self.training_loss(network, batch),
+            lambda network: self.meta_loss(network, meta),
+            rate,
+        )
         task.count_gradients(2 * len(batch.index) + len(meta.index))
         for parameter, gradient in zip(self.weigher.parameters(), gradients, strict=True):
             parameter.grad = gradient
@@ -293,10 +291,3 @@ class MetaWeighting(OneNetwork):
             "weight_mean": float(self.weight_sum) / self.weighed if self.weighed else 1.0,
             "meta_images": float(len(self.meta_index)),
         }
-
-    def _uncompiled(self) -> contextlib.AbstractContextManager[Any]:
-        """Compiled networks have no second derivatives."""
-        if not self.task.numerics.compile:
-            return contextlib.nullcontext()
-        stance: contextlib.AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
-        return stance

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from noisybench.data.augment import normalise
 from noisybench.data.loader import Batch, Loader
 from noisybench.errors import InputError
 from noisybench.losses import build_loss
+from noisybench.methods.compiled import Compiled, compiled
 from noisybench.models import build_model
 from noisybench.optim import Wrapper, build_optimizer
 from noisybench.seeding import derive, torch_generator
@@ -29,6 +31,7 @@ class Numerics:
     compile: bool
     threads: int
     channels_last: bool
+    compile_error: str | None = None  # why ``compile`` was given up after all
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Task:
         self.optimizers: list[torch.optim.Optimizer] = []
         self.optimizer_models: list[list[nn.Module]] = []
         self._oracle, self._check_stop = oracle, check_stop
+        self.log: Callable[[str], None] = lambda text: None  # the trainer's: a line for the run's log
+        self._compiled: weakref.WeakKeyDictionary[nn.Module, Compiled] = weakref.WeakKeyDictionary()
         self.after_step: Callable[[Sequence[nn.Module]], None] | None = None  # the trainer's: weights were moved
         self._factor: Callable[[float, float], float] = lambda position, step: 1.0
         self._within, self._epochs = 0, 1
@@ -91,10 +96,9 @@ class Task:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(self.seed, "init", self.models_made))
             model: nn.Module = build_model(params.pop("name"), self.shape, self.num_classes, **params)
-        memory_format = torch.channels_last if self.numerics.channels_last else torch.contiguous_format
-        model = model.to(device=self.device, memory_format=memory_format)  # type: ignore[call-overload]  # torch's stub omits memory_format with device
+        model = model.to(device=self.device, memory_format=self._memory_format)  # type: ignore[call-overload]  # torch's stub omits memory_format with device
         if self.numerics.compile:
-            model.compile()
+            self._compile(model)
         self.models.append(model)
         self.models_made += 1
         return model
@@ -131,11 +135,34 @@ class Task:
         self.models = [model for model in self.models if all(model is not other for other in models)]
 
     def forward(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Logits ``[B, K]`` in float32: the network runs in the run's precision, losses never do."""
-        logits: Tensor
+        """Logits ``[B, K]`` in float32: the network runs in the run's precision, losses never do.
+
+        With ``compile`` full batches in train mode with gradients go through compiled code; all others do not, which
+        keeps it to one compilation a network.
+        """
+        network: Callable[[Tensor], Tensor] | None = None
+        if model.training and torch.is_grad_enabled() and images.shape == (self.training["batch_size"], *self.shape):
+            network = self._compiled.get(model)
+        if network is not None:
+            images = images.contiguous(memory_format=self._memory_format)
         with self.autocast():
-            logits = model(images)
+            logits = (network or model)(images)
         return logits.float()
+
+    @property
+    def _memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.numerics.channels_last else torch.contiguous_format
+
+    def _compile(self, model: nn.Module) -> None:
+        images = torch.zeros(self.training["batch_size"], *self.shape, device=self.device)
+        try:
+            self._compiled[model] = compiled(model, images.contiguous(memory_format=self._memory_format), self.autocast)
+        except Exception as error:  # a compiler may raise anything
+            told = next(iter(f"{type(error).__name__}: {error}".splitlines()))
+            if self.training["compile"] == "on":
+                raise InputError(f"training.compile: torch.compile failed ({told}); set it to auto or off") from error
+            self.numerics = replace(self.numerics, compile=False, compile_error=told)
+            self.log(f"torch.compile failed ({told}); the run goes on without it")
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The run's mixed precision for forward passes."""

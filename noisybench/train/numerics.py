@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import platform
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +15,10 @@ from torch import nn
 from noisybench.errors import InputError
 from noisybench.methods.task import Numerics
 from noisybench.models import build_model
+
+COMPILE_WORK = 2e14
+"""Multiply-adds, of one image through the network times the gradients of single images that a run takes, from which
+compiling pays on a CPU: it costs a minute the first time and gains a tenth (a quarter with AMX)."""
 
 
 def bf16_is_fast(device: torch.device) -> bool:
@@ -48,18 +55,23 @@ def device_name(device: str) -> str:
 
 
 def choose_numerics(
-    training: dict[str, object],
-    model: dict[str, object],
+    training: Mapping[str, Any],
+    model: Mapping[str, Any],
     shape: tuple[int, int, int],
     classes: int,
     device: str,
     threads: int,
+    *,
+    images: int = 0,
+    static: bool = True,
 ) -> Numerics:
-    """The numerics of a run from its training and model blocks.
+    """The numerics of a run from its training and model blocks; ``images`` it trains on in an epoch, ``static``: its
+    steps have static shapes.
 
     precision auto: bf16 where the hardware is fast at it and the network has convolutions (a small dense network
-    spends its time on casts), else fp32. compile auto: off (``on`` is the user's to say). channels-last: with
-    convolutions.
+    spends its time on casts), else fp32. channels-last: with convolutions. compile auto: on a CPU, where a C++
+    compiler is at hand, steps are static and the work ahead is at least ``COMPILE_WORK``; elsewhere off. ``on``
+    compiles whatever the work; InputError where that cannot be.
     """
     params = dict(model)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -68,4 +80,54 @@ def choose_numerics(
     precision = str(training["precision"])
     if precision == "auto":
         precision = "bf16" if convolutional and bf16_is_fast(torch.device(device)) else "fp32"
-    return Numerics(device, precision, training["compile"] == "on", threads, convolutional)
+    if training["compile"] == "auto":
+        work = gradient_images(training, images) * multiply_adds(network, shape)
+        compiling = static and device == "cpu" and work >= COMPILE_WORK and why_not_compile(training, device) is None
+    else:
+        compiling = training["compile"] == "on"
+        reason = why_not_compile(training, device) if compiling else None
+        if reason is not None:
+            raise InputError(f"training.compile: on cannot be had: {reason}; set it to auto or off")
+    return Numerics(device, precision, compiling, threads, convolutional)
+
+
+# -- compilation ----------------------------------------------------------------------------------------------------
+
+
+def gradient_images(training: Mapping[str, Any], images: int) -> int:
+    """Gradients of single images that a run of one network on ``images`` takes; a wrapper such as SAM takes two."""
+    passes = 2 if "base" in training["optimizer"] else 1
+    return int(training["epochs"]) * images * passes
+
+
+def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of the convolution and linear layers for one image; ``network`` has no storage (meta)."""
+    products = 0
+
+    def count(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        nonlocal products
+        weight = module.weight
+        assert isinstance(weight, torch.Tensor)
+        products += output.numel() * (weight.numel() // weight.shape[0])  # weight: [out, ...]
+
+    handles = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    with torch.no_grad():
+        network.eval()(torch.empty(1, *shape, device="meta"))
+    for handle in handles:
+        handle.remove()
+    return products
+
+
+def why_not_compile(training: Mapping[str, Any], device: str) -> str | None:
+    """Why ``torch.compile`` cannot be used here, or None where it can."""
+    if training["optimizer"].get("second_order"):
+        return "the optimiser's second-order term needs second derivatives, which compiled networks do not have"
+    if device != "cpu":
+        return None if importlib.util.find_spec("triton") else "Triton, which it needs on a GPU, is not installed"
+    try:
+        from torch._inductor.cpp_builder import get_cpp_compiler
+
+        get_cpp_compiler()
+    except Exception as error:  # no compiler, or a torch without its own
+        return f"it needs a C++ compiler on a CPU ({type(error).__name__}); install g++ or clang++"
+    return None

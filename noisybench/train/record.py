@@ -263,6 +263,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         "images_per_second": round(run.progress.images / max(run.clock.seconds["train"], 1e-9), 1),
         "precision": numerics.precision,
         "compile": numerics.compile,
+        "compile_error": numerics.compile_error,
         "threads": numerics.threads,
         "channels_last": numerics.channels_last,
         "resumes": run.progress.resumes,

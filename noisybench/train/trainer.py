@@ -103,7 +103,14 @@ def train(
     else:
         dataset = materials.dataset
         numerics = choose_numerics(
-            spec.data["training"], spec.data["model"], dataset.shape, dataset.num_classes, device, threads
+            spec.data["training"],
+            spec.data["model"],
+            dataset.shape,
+            dataset.num_classes,
+            device,
+            threads,
+            images=len(materials.index),
+            static=getattr(registry.get("algorithm", _algorithm(spec)).target, "capturable", False),
         )
     run = Run(spec, store, materials, numerics, observe, stop_after, keep_weights)
     if saved is None:
@@ -129,6 +136,10 @@ def _identity(spec: RunSpec, materials: Materials) -> dict[str, Any]:
     }
 
 
+def _algorithm(spec: RunSpec) -> str:
+    return str(spec.data["method"]["algorithm"]["name"])
+
+
 class Run:
     """A run in progress."""
 
@@ -142,12 +153,13 @@ class Run:
         stop_after: Callable[[], float | None],
         keep_weights: str,
     ) -> None:
-        self.spec, self.store, self.materials, self.numerics = spec, store, materials, numerics
+        self.spec, self.store, self.materials = spec, store, materials
         self.observe, self.stop_after, self.keep_weights = observe, stop_after, keep_weights
         self.home: Path = store.folder(spec.run_id)
         self.device = torch.device(numerics.device)
         self.training: Mapping[str, Any] = spec.data["training"]
         self.task: Task = make_task(materials, numerics, self._give_up_when_late)
+        self.task.log = self._log
         self.truth, self.test = make_truth(materials, self.device)
         self.sample = diagnostic_index(self.task, self.truth, self.training["diagnostics"])
         self.averaging = Averaging(self.task, materials.spec["method"].get("averaging"))
@@ -157,6 +169,11 @@ class Run:
         self.epochs = sum(phase.epochs for phase in self.phases)
         self.clock, self.progress = Clock(), Progress(started=now())
         self._saved_at, self._save_cost = time.monotonic(), 0.0
+
+    @property
+    def numerics(self) -> Numerics:
+        """How the run computes: as chosen at its start, less what turned out not to work."""
+        return self.task.numerics
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -287,6 +304,9 @@ class Run:
         lines = "".join(json.dumps(row) + "\n" for row in self.progress.rows)
         write_atomic(self.home / "epochs.jsonl", lines.encode(), parents=False)
         text = f"resumed after epoch {len(self.progress.rows)} of {self.epochs}"
+        self.observe({"type": "log", "run_id": self.spec.run_id, "text": text})
+
+    def _log(self, text: str) -> None:
         self.observe({"type": "log", "run_id": self.spec.run_id, "text": text})
 
     def _rng_devices(self) -> list[torch.device]:
