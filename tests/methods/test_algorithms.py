@@ -14,6 +14,8 @@ from noisybench.train.trainer import train
 
 @pytest.mark.parametrize("name", registry.names("algorithm"))
 def test_every_algorithm_trains_learns_and_is_reproducible(name, tmp_path, store, folder):
+    if name == "linear_probe":
+        pytest.skip("needs pretrained weights; test_linear_probe.py trains one on a stand-in")
     if extra := registry.get("algorithm", name).traits.get("extra"):
         pytest.importorskip(extra)
     holdout = 0.1 if registry.get("algorithm", name).traits.get("needs_holdout") else 0.0
