@@ -10,23 +10,35 @@ import contextlib
 import hashlib
 import io
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from noisybench.errors import StoreError
+from noisybench.errors import InputError, StoreError
 from noisybench.store import read_bytes, set_aside, write_atomic
 
 NAME, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 _MAGIC = b"noisybench checkpoint 1 "
 
 
-def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` (tensors and plain values) as the newest checkpoint; the one before it is kept."""
+def save(folder: Path, state: dict[str, Any], *, check: bool = False) -> None:
+    """Write ``state`` (tensors and plain values) as the newest checkpoint; the one before it is kept.
+
+    With ``check``, InputError where the state holds something that would not be read back.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     body = buffer.getvalue()
+    if check:
+        try:
+            torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            what = str(error).rpartition("WeightsUnpickler error: ")[2].partition("\n")[0]
+            raise InputError(
+                f"the method's state_dict may hold tensors and plain values only, or it could not be resumed ({what})"
+            ) from error
     newest = folder / NAME
     try:
         if newest.exists():

@@ -258,7 +258,7 @@ class Run:
             self.check_writable()
             start = time.monotonic()
             with self.clock.measure("checkpoint", self.device):
-                checkpoint.save(self.home, self.state())
+                checkpoint.save(self.home, self.state(), check=not self._save_cost)
             self._saved_at = time.monotonic()
             self._save_cost = self._saved_at - start
         if stopping:
