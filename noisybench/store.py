@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,8 @@ __all__ = [
 
 SCHEMA = 1
 SETTLED = ("finished", "diverged", "failed")
+OLD_SECONDS = 600.0
+"""A half-written file that nobody has touched for so long is nobody's."""
 
 
 def damage(home: Path, record: Mapping[str, Any]) -> dict[Path, str]:
@@ -97,6 +101,13 @@ class Store:
         """Remove what a killed writer left of files it had not finished. The caller holds the run's lock."""
         for path in self.folder(run_id).glob(".*.tmp"):
             path.unlink(missing_ok=True)
+
+    def _sweep_old(self) -> None:
+        """Remove what killed writers of plan, report and leases left; what is younger may still be written."""
+        for path in [*self.root.glob(".*.tmp"), *self.root.glob(".locks/.*.tmp")]:
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > OLD_SECONDS:
+                    path.unlink()
 
     # -- locks ------------------------------------------------------------------------------------------------------
 
@@ -172,6 +183,8 @@ class Store:
 
         Nothing is lost with it: a plan is made from the suite, and records are found by what they say themselves.
         """
+        if change:
+            self._sweep_old()
         if not self.plan_path.exists():
             return None, None
         try:
