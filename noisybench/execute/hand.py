@@ -19,7 +19,7 @@ from noisybench.execute.work import Session
 from noisybench.spec import RunSpec
 
 START_METHOD = "spawn"
-TRACE_SECONDS = 2.0
+TRACE_SECONDS = 5.0
 """How long a hanging worker may take to say where it hangs."""
 
 
