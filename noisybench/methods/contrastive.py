@@ -255,8 +255,8 @@ class SimCLRStart(ContrastiveStart, EmpiricalRiskMinimisation):
     decay 1e-4, ten epochs of warm-up. As there the loss is multiplied by T / 0.07, so their rates can be taken over.
     ``start_augment`` is written as ``training.augment`` is; its default is theirs for 32x32 photographs, and too much
     for other images: digits are not to be mirrored, nor cut to a fifth. Differs from their code in that weight decay is
-    the suite's in both phases. Until the phase is over test accuracies are those of an untrained classifier. Nothing here
-    keeps the second phase from fitting wrong labels: a longer one memorises as ``erm`` does, from a better beginning.
+    the suite's in both phases. Until the phase is over test accuracies are those of an untrained classifier. Nothing
+    here keeps the second phase from fitting wrong labels: a long one memorises as ``erm`` does, only later.
 
     Memory in the phase: activations of two views a batch, and similarities of (2 B)^2.
     """
