@@ -256,7 +256,7 @@ class SimCLRStart(ContrastiveStart, EmpiricalRiskMinimisation):
     ``start_augment`` is written as ``training.augment`` is; its default is theirs for 32x32 photographs, and too much
     for other images: digits are not to be mirrored, nor cut to a fifth. Differs from their code in that weight decay is
     the suite's in both phases. Until the phase is over test accuracies are those of an untrained classifier. Nothing
-    here keeps the second phase from fitting wrong labels: a long one memorises as ``erm`` does, only later.
+    here keeps the second phase from fitting wrong labels: a long one memorises as ``erm`` does.
 
     Memory in the phase: activations of two views a batch, and similarities of (2 B)^2.
     """
