@@ -41,7 +41,8 @@ def run_suite(
     """Returns the exit code (design 4.10)."""
     from noisybench import registry
     from noisybench.data import DataFolder, default_data_dir, is_available
-    from noisybench.execute.local import Stop, count_workers
+    from noisybench.execute.local import Stop
+    from noisybench.execute.resources import choose_workers
     from noisybench.execute.study import fingerprints, run_study, take_stock
     from noisybench.execute.work import Session
     from noisybench.store import Store
@@ -80,7 +81,8 @@ def run_suite(
         console.print(text, markup=False)
     if store.leases:
         console.print("This file system's locks do not work: runs are shared by leases that are renewed instead.")
-    hands = count_workers(workers, len(standing.todo), device, threads)
+    crew = choose_workers(workers, standing.todo, folder, device, threads)
+    hands = crew.count
     session = Session(
         store.root.resolve(),
         folder.path.resolve(),
@@ -93,6 +95,8 @@ def run_suite(
         store.leases,
     )
     _announce(suite.name, len(runs), standing, hands, device)
+    if crew.limit:
+        console.print(f"{crew.limit[0].upper()}{crew.limit[1:]}; --workers N overrides that.")
     progress = Progress(len(runs), len(standing.settled), hands, display_names(expansion, runs), console)
     stop = Stop()
     with stopping(stop), progress:

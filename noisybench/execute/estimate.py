@@ -23,6 +23,9 @@ from noisybench.train.record import SMALL_WEIGHTS
 EFFICIENCY = 0.2
 """Assumed share of the measured matrix-multiply rate that training reaches where nothing was measured yet."""
 
+UNKNOWN = (11_173_962, 555_422_720, 1_417_226, 65_536)
+"""What a network that cannot be measured is taken for: a ResNet-18 on 32 x 32 images."""
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -147,8 +150,14 @@ def multiply_adds(model: Mapping[str, Any], size: Sizes) -> int:
 @functools.lru_cache(maxsize=256)
 def _measured(model: str, shape: tuple[int, int, int], classes: int) -> tuple[int, int, int, int]:
     """Parameters of a network, and multiply-adds, outputs of all layers and the largest of them for one image, counted
-    on tensors without storage."""
-    params = json.loads(model)
+    on tensors without storage. UNKNOWN where that cannot be done."""
+    try:
+        return _count(json.loads(model), shape, classes)
+    except Exception:  # a plug-in's network may do anything; its run will say what is wrong, if anything is
+        return UNKNOWN
+
+
+def _count(params: dict[str, Any], shape: tuple[int, int, int], classes: int) -> tuple[int, int, int, int]:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         network: nn.Module = build_model(params.pop("name"), shape, classes, **params).eval()
     products, outputs = 0, [0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -230,12 +229,3 @@ def _take(queue: Queue, spec: RunSpec, event: Event, observe: Callable[[Event], 
         for run_id in queue.settle(spec.run_id, event["status"], event.get("error") or event["status"]):
             observe({"type": "blocked", "run_id": run_id, "text": queue.blocked[run_id]})
     return None
-
-
-def count_workers(wanted: str | int, runs: int, device: str, threads: int) -> int:
-    """``auto``: one single-thread process per core (one process per GPU), never more than there are runs."""
-    if wanted != "auto":
-        return int(wanted)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    most = 1 if device.startswith("cuda") else max(1, cores // max(1, threads))
-    return max(1, min(most, runs))

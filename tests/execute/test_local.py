@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from small_runs import small_spec
 
-from noisybench.execute.local import Stop, count_workers, run_here
+from noisybench.execute.local import Stop, run_here
 from noisybench.execute.queue import Queue
 from noisybench.execute.study import Outcome, run_study, take_stock
 from noisybench.execute.work import Session
@@ -232,10 +232,3 @@ def test_exit_codes():
     assert Outcome(counts, {"a": "boom"}, False, None).exit_code == 1
     assert Outcome(counts, {}, True, None).exit_code == 130
     assert Outcome(counts, {}, False, "disk full").exit_code == 1
-
-
-def test_workers_auto_is_one_a_core_and_one_a_gpu():
-    assert count_workers("auto", 1, "cpu", 1) == 1
-    assert count_workers("auto", 100, "cuda", 1) == 1
-    assert count_workers("3", 100, "cpu", 1) == 3
-    assert count_workers("auto", 100, "cpu", 10**6) == 1
