@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from suite_cases import cell_of, variants_of
 
+from noisybench import registry
 from noisybench.errors import SuiteError
 from noisybench.literature import load_source
 from noisybench.suite import describe, load_suite, render, shipped_suites
@@ -36,7 +37,7 @@ def fingerprint(name: str) -> dict[str, Any]:
 
 
 def test_the_suites_ship() -> None:
-    assert NAMES == ["cifar10-tiny", "methods-cifar10", "quickstart", "robust-losses", "sam-table4"]
+    assert NAMES == ["cifar10-tiny", "methods-cifar10", "methods-digits", "quickstart", "robust-losses", "sam-table4"]
     assert all(suite.description for suite in shipped_suites())
 
 
@@ -100,6 +101,12 @@ def test_sam_table4_has_every_row_of_the_table() -> None:
             "SAM, m = 32",
             "MentorNet, data-driven",
         }
+
+
+def test_methods_digits_has_every_algorithm() -> None:
+    used = {cell["settings"]["method"]["algorithm"]["name"] for cell in load_suite("methods-digits").expand().cells}
+    elsewhere = {"linear_probe"}  # an encoder of photographs says nothing about 8x8 digits
+    assert used == {*registry.names("algorithm")} - elsewhere
 
 
 def test_sam_table4_knows_the_rate_where_the_authors_did() -> None:
