@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from noisybench.errors import InputError
 from noisybench.literature import load_source
+from noisybench.registry import did_you_mean
 from noisybench.report import markdown, terminal, tidy
 from noisybench.report.baseline import check_baseline
 from noisybench.report.grid import Grid, check_rule, make_grids
@@ -15,6 +17,17 @@ from noisybench.report.results import RULES, Study, read_study
 from noisybench.report.rules import Order, orders
 from noisybench.report.testset import TestSet, measure
 from noisybench.store import write_atomic
+
+TEXTS = ("md", "csv", "json")
+FORMS = ("html", *TEXTS, "svg", "png")
+"""What a report is written as; svg and png are its pictures."""
+
+
+def check_forms(forms: Sequence[str]) -> None:
+    """InputError unless there is one and all are forms of a report."""
+    for form in forms or ("",):
+        if form not in FORMS:
+            raise InputError(f"no report form '{form}'{did_you_mean(form, FORMS)}; there are: {', '.join(FORMS)}")
 
 
 @dataclass(frozen=True)
@@ -54,13 +67,36 @@ class Report:
         """Everything, with the single runs."""
         return tidy.json_text(self)
 
-    def write(self, folder: str | Path) -> list[Path]:
-        """Write report.md, report.csv and report.json, each under a temporary name first; returns their paths."""
-        folder = Path(folder)
-        forms = {"report.md": self.to_markdown(), "report.csv": self.to_csv(), "report.json": self.to_json()}
-        for name, text in forms.items():
-            write_atomic(folder / name, text.encode())
-        return [folder / name for name in forms]
+    def to_html(self) -> str:
+        """Everything as one page that needs no other file: tables, pictures, and how each number was made."""
+        from noisybench.report import html  # the page draws and knows the components' defaults: only when it is wanted
+
+        return html.render(self)
+
+    def figures(self, form: str = "svg") -> dict[str, bytes]:
+        """Name of a file -> picture, ``svg`` or ``png``."""
+        from noisybench.report.figures import pictures
+
+        drawn = [picture for found in pictures(self) for picture in found]
+        return {f"{p.name}.{form}": p.png() if form == "png" else p.svg().encode() for p in drawn}
+
+    def write(self, folder: str | Path, forms: Sequence[str] = TEXTS) -> list[Path]:
+        """Write ``report.md`` and so on, and pictures into ``figures``; returns the paths.
+
+        All forms are made before any is written, and each is written under a temporary name first. InputError for an
+        unknown form.
+        """
+        check_forms(forms)
+        folder, files = Path(folder), dict[str, bytes]()
+        texts = {"html": self.to_html, "md": self.to_markdown, "csv": self.to_csv, "json": self.to_json}
+        for form in dict.fromkeys(forms):
+            if form in texts:
+                files[f"report.{form}"] = texts[form]().encode()
+            else:
+                files |= {f"figures/{name}": data for name, data in self.figures(form).items()}
+        for name, data in files.items():
+            write_atomic(folder / name, data)
+        return [folder / name for name in files]
 
 
 def report(

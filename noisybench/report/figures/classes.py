@@ -47,7 +47,7 @@ def _per_class(grid: Grid, columns: list[Column], pens: Pens) -> Picture:
     down = -(-len(columns) // across)
     text = (
         "Share of the test images of each class (column) that each method gets right after the last epoch, in %, mean "
-        "over seeds. The lowest of a panel is the palest."
+        "over seeds. The fainter a square, the lower its share; the scale is each panel's own."
     )
 
     def paint(figure: Any) -> None:

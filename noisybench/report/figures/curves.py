@@ -52,9 +52,9 @@ def _path(run: Run) -> Any:
 def _picture(grid: Grid, column: Column, methods: dict[str, Pen], pens: Pens) -> Picture:
     left = len(pens.methods) + pens.left_out - len(methods)
     text = (
-        f"{column.short}: test accuracy, and of the training images with a wrong label the share given the wrong label "
-        f"(memorised) and the true one (corrected), after every epoch. Lines are means over seeds, bands reach from "
-        f"the lowest to the highest seed."
+        "Test accuracy, and of the training images with a wrong label the share given the wrong label "
+        "(memorised) and the true one (corrected), after every epoch. Lines are means over seeds, bands reach from "
+        "the lowest to the highest seed."
     )
     text += f" Drawn are the first method and the highest; {left} more are in the table." if left else ""
 

@@ -50,8 +50,10 @@ def _squares(axes: Any, values: np.ndarray, opacity: np.ndarray, decimals: int, 
             continue
         strong = float(np.clip(opacity[i, j], 0, 1))
         if strong >= 0.005:
-            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=HEAT, alpha=round(strong, 3), linewidth=0))
+            square = Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=HEAT, alpha=round(strong, 3), linewidth=0)
+            square.set_in_layout(False)  # it lies inside the axes: nothing to be measured
+            axes.add_patch(square)
         if value >= blank:
-            colour = "#ffffff" if strong > 0.55 else INK
+            colour = "#ffffff" if strong > 0.78 else INK
             text = f"{value:.{decimals}f}"
-            axes.text(j, i, text, ha="center", va="center", fontsize=6, color=colour)
+            axes.text(j, i, text, ha="center", va="center", fontsize=6, color=colour, in_layout=False)

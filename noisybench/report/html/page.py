@@ -83,7 +83,7 @@ def render(report: Report) -> str:
                 f"{grid.dataset}, {grid.model}",
                 rows,
                 _tables(report, grid, comparisons, report.orders[i], report.testsets[i]),
-                tuple((picture, Markup(picture.inline())) for picture in found),  # noqa: S704  # drawn here
+                tuple((picture, Markup(picture.inline())) for picture in found),  # drawn here
             )
         )
     return environment.get_template("page.html").render(
@@ -96,13 +96,14 @@ def render(report: Report) -> str:
         columns=[(number, shorts[number]) for number in columns.values()],
         sections=sections,
         overall=_overall(report),
+        published=any(comparison.partners for found in report.comparisons for comparison in found),
         notes=list(notes),
         made=[_summary(report, made(report.study, cell)) for cell in cells],
         duration=duration,
         rule_names=RULES,
         most_tables=MOST_TABLES,
-        style=Markup(_asset("page.css")),  # noqa: S704
-        script=Markup(_asset("page.js")),  # noqa: S704
+        style=Markup(_asset("page.css")),
+        script=Markup(_asset("page.js")),
     )
 
 
@@ -150,7 +151,9 @@ def _tables(
         rows = [[method, *(words.published(s.acc) if s else "–" for s in found)] for method, found in lonely]
         if rows or below:
             title = f"Published in {comparison.source.name}, without a partner here"
-            out.append(Plain(title, f"{comparison.source.title}.", ["method", *(c.short for c in grid.columns)], rows, below))
+            out.append(
+                Plain(title, f"{comparison.source.title}.", ["method", *(c.short for c in grid.columns)], rows, below)
+            )
     return out
 
 

@@ -36,7 +36,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Place:
-    """One cell of the table. ``value`` sorts; ``text`` is the mean, or what became of the runs; ``how``: its section."""
+    """One cell of the table. ``value`` sorts; ``text``: mean, or what became of the runs; ``how``: its section."""
 
     column: int
     value: float | None
