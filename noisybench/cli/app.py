@@ -111,14 +111,15 @@ def report(
     accuracy: Annotated[str | None, typer.Option(help="Selection rule: last, last10, validation or best.")] = None,
     compare: Annotated[list[str] | None, typer.Option(help="A source of published scores; repeatable.")] = None,
     baseline: Annotated[str | None, typer.Option(help="The method that the others are compared with.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where to write report.md, .csv, .json. Default: the folder.")
-    ] = None,
+    forms: Annotated[
+        str, typer.Option("--format", metavar="FORM,...", help="html, md, csv, json, svg and png (pictures).")
+    ] = "html,md,csv,json",
+    out: Annotated[Path | None, typer.Option(help="Where to write report.html and so on. Default: the folder.")] = None,
 ) -> None:
-    """Compare the records of a suite; write Markdown, CSV and JSON; print the main table."""
+    """Compare the records of a suite; write a page, Markdown, CSV and JSON; print the main table."""
     from noisybench.cli.inspect import print_report
 
-    print_report(folder, accuracy, compare, out, baseline)
+    print_report(folder, accuracy, compare, out, baseline, [form.strip() for form in forms.split(",")])
 
 
 @app.command()
