@@ -167,8 +167,6 @@ def _checked_files(archive: Archive, folder: DataFolder) -> dict[str, bytes]:
     if not path.is_file() and extracted.is_dir():
         return _from_folder(archive, extracted)
     if not path.is_file():
-        if not folder.download:
-            raise DataError(f"{archive.name} is not there and downloads are off: {archive.missing(folder)}")
         download(archive, folder)
     content = _read(path)
     if hashlib.sha256(content).hexdigest() != archive.sha256:

@@ -44,6 +44,8 @@ def download(published: Published, folder: DataFolder) -> None:
     import filelock
 
     target = folder.path / published.filename
+    if not folder.download:
+        raise DataError(f"{published.name} is not there and downloads are off: {published.missing(folder)}")
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(str(folder.path / f".{published.filename}.lock"), timeout=LOCK_TIMEOUT):
