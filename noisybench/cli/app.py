@@ -63,7 +63,7 @@ def run(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Shrink to a tiny subset and 3 epochs, to see that it works.")
     ] = False,
-    workers: Annotated[str, typer.Option(help="Processes; 0 trains in this one; auto: one a core or GPU.")] = "auto",
+    workers: Annotated[str, typer.Option(help="Processes; 0 trains in this one; auto: by cores and memory.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads a run may use.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     data_dir: DataDir = None,
@@ -260,6 +260,25 @@ def validate(
     from noisybench.cli.inspect import print_validation
 
     print_validation(suite, sets or [], plugin or [])
+
+
+@app.command()
+def verify(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of settled runs, or of suites: all their runs."),
+    ],
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train each run again, elsewhere, instead of evaluating its weights.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto (as the run was trained, if it is here), cpu, cuda.")] = "auto",
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+) -> None:
+    """Hold records against data, labels, files and stored weights, or a second training; exit 1 unless all hold."""
+    from noisybench.cli.verify import verify_runs
+
+    raise typer.Exit(verify_runs(runs, again=retrain, device=device, data_dir=data_dir, plugins=plugin or []))
 
 
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs: runs/<suite>/<run id>.")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,8 +35,13 @@ class Algorithm:
     """
 
     capturable = True
-    """The step has static shapes and no draws of torch's own, so it may be captured as a CUDA graph."""
+    """The step has static shapes and no draws of torch's own, so it may be captured as a CUDA graph: it writes tensors
+    in place, and what is drawn for it comes in through ``step_inputs``."""
+    steady = False
+    """The step is the same in every epoch; otherwise what it reads may change between epochs, and only there."""
     state: tuple[str, ...] = ()
+    answers_with_networks = True
+    """False where ``predict`` needs what was fitted at the end: stored networks alone do not answer as the run did."""
 
     model: nn.Module
     """The network ``predict`` uses unless it is overridden."""
@@ -62,10 +67,15 @@ class Algorithm:
         """One pass; returns the mean training loss as a scalar left on the device."""
         self.begin_epoch(epoch, loader)
         total, images = torch.zeros((), device=self.task.device), 0
-        for batch in self.task.batches(loader, epoch):
-            total += self.step(batch) * len(batch.index)
-            images += len(batch.index)
+        with self.task.steps(self, loader.batch_size) as step:
+            for batch in self.task.batches(loader, epoch):
+                total += step(replace(batch, inputs=self.step_inputs(batch))) * len(batch.index)
+                images += len(batch.index)
         return total / images
+
+    def step_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Tensors on the device that ``step`` needs beside the batch, drawn for it; it finds them in its ``inputs``."""
+        return ()
 
     def step(self, batch: Batch) -> Tensor:
         """One update from ``index [B], images [B, C, H, W], labels [B]``; its mean loss, detached, on the device."""

@@ -44,6 +44,7 @@ class RobustGenerativeClassifier(EmpiricalRiskMinimisation):
     on the CPU, N times the sum of the layers' widths.
     """
 
+    answers_with_networks = False
     state = ("weights", "means", "precisions", "head_weights", "head_biases", "fitted_on")
 
     def __init__(
