@@ -22,11 +22,13 @@ CHUNK = 2048
 @dataclass(frozen=True)
 class Batch:
     """``index`` int64 ``[B]``: positions in the full image tensor; ``images`` ``[B, C, H, W]`` normalised, or a list
-    of such tensors, one a view, when the loader makes several; ``labels`` int64 ``[B]``."""
+    of such tensors, one a view, when the loader makes several; ``labels`` int64 ``[B]``; ``inputs``: what the algorithm
+    adds for its step (``Algorithm.step_inputs``)."""
 
     index: Tensor
     images: Any  # Tensor, or list[Tensor]: a union would make every algorithm with one view check for the list
     labels: Tensor
+    inputs: tuple[Tensor, ...] = ()
 
 
 class Loader:

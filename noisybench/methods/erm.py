@@ -23,6 +23,8 @@ class EmpiricalRiskMinimisation(Algorithm):
     the loss, mixup (Zhang et al. 2018) as ``method.mixup``.
     """
 
+    steady = True
+
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self.model = task.model()
@@ -35,12 +37,19 @@ class EmpiricalRiskMinimisation(Algorithm):
             draw_epoch(mixup["alpha"], loader.sizes, task.seed, epoch, task.device) if mixup is not None else None
         )
 
+    def step_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The batch's draw of mixup."""
+        if self._mixes is None:
+            return ()
+        mix = next(self._mixes)
+        return mix.weight, mix.partner
+
     def step(self, batch: Batch) -> Tensor:
         """One optimiser step on the batch; returns the mean loss at the unperturbed weights.
 
         An optimiser with micro-batches of m images (m-sharpness) gets one closure for each m images of the batch.
         """
-        mix = next(self._mixes) if self._mixes is not None else None
+        mix = Mix(*batch.inputs) if batch.inputs else None
         images = mix.images(batch.images) if mix else batch.images
         closure = BatchClosure(self.task, self.model, self.optimizer, images, batch.labels, mix)
         return descend(self.optimizer, closure, images)

@@ -93,9 +93,13 @@ class PeerLoss(OneNetwork):
         labels = task.labels[task.index][torch.from_numpy(drawn).to(task.device)]
         self._peers = iter(torch.split(labels, loader.sizes))
 
+    def step_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The batch's random labels."""
+        return (next(self._peers),)
+
     def step(self, batch: Batch) -> Tensor:
         """One step."""
-        images, labels, peers = batch.images, batch.labels, next(self._peers)
+        images, labels, (peers,) = batch.images, batch.labels, batch.inputs
 
         def losses(rows: Tensor | None) -> Tensor:
             y, random = (labels, peers) if rows is None else (labels[rows], peers[rows])

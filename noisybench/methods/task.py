@@ -32,6 +32,8 @@ class Numerics:
     threads: int
     channels_last: bool
     compile_error: str | None = None  # why ``compile`` was given up after all
+    capture: bool = False  # steps as CUDA graphs
+    capture_error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class Oracle:
 
     noise_rate: float
     clean_labels: Tensor
+
+
+Capture = Callable[[Any, int], contextlib.AbstractContextManager[Callable[[Batch], Tensor]]]
 
 
 class Task:
@@ -80,6 +85,8 @@ class Task:
         self._oracle, self._check_stop = oracle, check_stop
         self.log: Callable[[str], None] = lambda text: None  # the trainer's: a line for the run's log
         self._compiled: weakref.WeakKeyDictionary[nn.Module, Compiled] = weakref.WeakKeyDictionary()
+        self.capture: Capture | None = None  # the trainer's: takes the steps of an epoch as CUDA graphs
+        self.moves: list[Sequence[nn.Module]] | None = None  # while a step is captured: what ``moved`` would be told
         self.after_step: Callable[[Sequence[nn.Module]], None] | None = None  # the trainer's: weights were moved
         self._factor: Callable[[float, float], float] = lambda position, step: 1.0
         self._within, self._epochs = 0, 1
@@ -112,11 +119,23 @@ class Task:
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         if self.after_step is not None:
-            after_step = self.after_step
-            optimizer.register_step_post_hook(lambda *arguments: after_step(models))
+            optimizer.register_step_post_hook(lambda *arguments: self.moved(models))
         self.optimizers.append(optimizer)
         self.optimizer_models.append(list(models))
         return optimizer
+
+    def moved(self, models: Sequence[nn.Module]) -> None:
+        """An optimiser has moved these networks; a captured step tells so at each replay."""
+        if self.moves is not None:
+            self.moves.append(models)
+        elif self.after_step is not None:
+            self.after_step(models)
+
+    def steps(self, algorithm: Any, batch_size: int) -> contextlib.AbstractContextManager[Callable[[Batch], Tensor]]:
+        """The algorithm's ``step`` for an epoch's batches, captured where the trainer wants it so."""
+        if self.capture is None:
+            return contextlib.nullcontext(algorithm.step)
+        return self.capture(algorithm, batch_size)
 
     def drive(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         """Let the trainer set the learning rate of an algorithm's own optimiser too, the phase's factor times the rate
@@ -219,11 +238,11 @@ class Task:
             factor = self._factor(number / steps, 1 / steps)
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
-                    group["lr"] = group["initial_lr"] * factor
+                    _set_rate(group, group["initial_lr"] * factor)
                 if isinstance(optimizer, Wrapper):
                     optimizer.set_progress(self._within + number / steps, self._epochs, factor)
             if number == 0 and self.optimizers:
-                self.learning_rate = float(self.optimizers[-1].param_groups[0]["lr"])
+                self.learning_rate = float(self.optimizers[-1].param_groups[0]["initial_lr"] * factor)
             yield batch
 
     def predict_train(self, function: Callable[[Tensor], Tensor], batch_size: int | None = None) -> Tensor:
@@ -266,3 +285,10 @@ class Task:
         epoch's number ``within`` its phase of ``epochs``, which other schedules (SAM's rho) follow."""
         self.epoch, self._factor = epoch, factor
         self._within, self._epochs = (epoch if within is None else within), epochs
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)  # held on the device for a captured step
+    else:
+        group["lr"] = rate

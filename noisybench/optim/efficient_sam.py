@@ -30,6 +30,7 @@ class EfficientSAM(SAM):
     """
 
     micro_batches = False
+    capturable = False  # draws which tensors take part
 
     def __init__(
         self,

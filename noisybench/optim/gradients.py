@@ -16,14 +16,17 @@ class Perturbed:
     """The parameters a step moves, their rho and weight decay, the gradient at w and the direction of the move."""
 
     weights: list[Tensor]
-    rhos: list[float]
+    rhos: Sequence[float | Tensor]  # scalars on the device where a step may be captured
     decays: list[float]
     gradients: list[Tensor]
     ascent: Ascent
 
     def scaled(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """rho times each tensor, every parameter by its group's rho."""
-        return list(torch._foreach_mul(list(tensors), self.rhos)) if tensors else []
+        numbers = [rho for rho in self.rhos if not isinstance(rho, Tensor)]
+        if len(numbers) < len(self.rhos):
+            return [tensor * rho for tensor, rho in zip(tensors, self.rhos, strict=True)]
+        return list(torch._foreach_mul(list(tensors), numbers)) if tensors else []
 
     def at_peak(self) -> list[Tensor]:
         """The gradients that lie in ``.grad`` now; zero where a parameter has none."""

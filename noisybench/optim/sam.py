@@ -65,6 +65,8 @@ class SAM(Wrapper):
     micro_batches = True
     """``step(closures=...)`` is there; wrappers that remember something from step to step take whole batches."""
     passes = 2
+    _radii: Sequence[Tensor] = ()
+    """Scheduled radii of the groups on the device, once they were held there."""
 
     def __init__(
         self,
@@ -120,6 +122,25 @@ class SAM(Wrapper):
         """The radius of each parameter group at this step."""
         factor = self.scheduled(self.rho_schedule, self.rho_end)
         return [float(group["rho"]) * factor for group in self.param_groups]
+
+    def kind(self) -> tuple[Any, ...]:
+        """Whether the next step perturbs."""
+        reaches = any(rho > 0 for rho in self.rhos())
+        return *super().kind(), reaches, reaches and self.count % self.every == 0
+
+    def hold(self, dtype: torch.dtype) -> None:
+        """Learning rates and, where they follow a schedule, radii."""
+        super().hold(dtype)
+        if self.rho_schedule != "constant" and not self._radii:
+            device = self.weights()[0].device
+            self._radii = [torch.zeros((), device=device) for _ in self.param_groups]
+        self.set_progress(self.epoch, self.epochs, self.lr_factor)
+
+    def set_progress(self, epoch: float, epochs: float, lr_factor: float = 1.0) -> None:
+        """Where training stands, and with it the radii on the device."""
+        super().set_progress(epoch, epochs, lr_factor)
+        for radius, rho in zip(self._radii, self.rhos() if self._radii else (), strict=True):
+            radius.fill_(rho)
 
     @torch.no_grad()
     def step(
@@ -224,8 +245,10 @@ class SAM(Wrapper):
 
     def _perturbation(self) -> Perturbed:
         """Read g from ``.grad`` and solve for the direction of e."""
-        weights, rhos, decays = [], [], []
-        for group, rho in zip(self.param_groups, self.rhos(), strict=True):
+        weights, decays = [], []
+        rhos: list[float | Tensor] = []
+        radii: Sequence[float | Tensor] = self._radii or self.rhos()
+        for group, rho in zip(self.param_groups, radii, strict=True):
             for weight in group["params"]:
                 if weight.grad is not None:
                     weights.append(weight)

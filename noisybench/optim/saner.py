@@ -36,8 +36,15 @@ class SANER(SAM):
         super().__init__(params, base_class, **options)
         self.alpha, self.warmup = alpha, warmup
 
+    def kind(self) -> tuple[Any, ...]:
+        """With the share of alpha that the epoch has."""
+        return *super().kind(), self._share_of_alpha()
+
+    def _share_of_alpha(self) -> float:
+        return min(1.0, (math.floor(self.epoch) + 1) / self.warmup) if self.warmup else 1.0
+
     def _at_peak(self, move: Perturbed) -> None:
-        share = min(1.0, (math.floor(self.epoch) + 1) / self.warmup) if self.warmup else 1.0
+        share = self._share_of_alpha()
         for weight, before in zip(move.weights, move.gradients, strict=True):
             if weight.grad is not None:
                 smaller = (weight.grad * before.sign() > 0) & (weight.grad.abs() < before.abs())

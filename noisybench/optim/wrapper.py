@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -37,6 +38,8 @@ class Wrapper(torch.optim.Optimizer):
 
     gradient_passes = 1
     """Forward-backward passes of the last step."""
+    capturable = True
+    """A step is the same kernels whenever ``kind`` is the same, and draws nothing."""
     m: int | None = None
     """Images of a micro-batch: whoever builds closures hands ``step(closures=[...])`` one for each."""
 
@@ -58,6 +61,8 @@ class Wrapper(torch.optim.Optimizer):
         self.models, self.max_grad_norm = list(models), max_grad_norm
         self.count = 0
         self.memory: dict[Tensor, dict[str, Tensor]] = {}
+        self._rates: list[Tensor] = []
+        self._released: list[dict[str, Any]] = []  # what held groups had before
         self.set_progress(0.0, 1.0)
         self._share()
 
@@ -109,9 +114,13 @@ class Wrapper(torch.optim.Optimizer):
         return [self.memory.get(weight, {}).get(name) for weight in weights]
 
     def remember(self, name: str, weights: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
-        """Keep a tensor per parameter until the next step."""
+        """Keep a tensor per parameter until the next step: always in the same place, as a CUDA graph needs it."""
         for weight, tensor in zip(weights, tensors, strict=True):
-            self.memory.setdefault(weight, {})[name] = tensor
+            kept = self.memory.setdefault(weight, {})
+            if name in kept:
+                kept[name].copy_(tensor)
+            else:
+                kept[name] = tensor
 
     # -- schedules --------------------------------------------------------------------------------------------------
 
@@ -127,6 +136,53 @@ class Wrapper(torch.optim.Optimizer):
         t = self.epoch / self.epochs
         shares = {"linear": 1 - t, "cosine": (1 + math.cos(math.pi * t)) / 2, "lr": self.lr_factor}
         return 1.0 if schedule == "constant" else end + (1 - end) * shares[schedule]
+
+    # -- CUDA graphs ------------------------------------------------------------------------------------------------
+
+    def kind(self) -> tuple[Any, ...]:
+        """Plain values that the next step depends on, beside learning rate and radius: equal ones, equal kernels."""
+        return ()
+
+    def hold(self, dtype: torch.dtype) -> None:
+        """Keep the learning rates on the device, in the same scalars each time, filled in place; ``release`` ends it.
+
+        The base is fused meanwhile: such optimisers read a rate from the device. Adam's count of steps moves there.
+        """
+        if self._released:
+            return
+        device = self.weights()[0].device
+        if len(self._rates) != len(self.param_groups):
+            self._rates = [torch.zeros((), dtype=dtype, device=device) for _ in self.param_groups]
+        for group, rate in zip(self.param_groups, self._rates, strict=True):
+            self._released.append({key: group[key] for key in ("foreach", "fused")})
+            rate.fill_(group["lr"])
+            group.update(lr=rate, foreach=False, fused=True)
+        for state in self.state.values():
+            if isinstance(state.get("step"), Tensor):
+                state["step"] = state["step"].to(device=device, dtype=torch.float32)
+
+    def release(self) -> None:
+        """Back to plain numbers, which is what checkpoints hold."""
+        for group, before in zip(self.param_groups, self._released, strict=bool(self._released)):
+            group.update(before, lr=float(group["lr"]))
+        self._released = []
+
+    @contextlib.contextmanager
+    def capturing(self) -> Iterator[None]:
+        """While a step is captured: some of torch's optimisers want to be told."""
+        groups = [(group, group["capturable"]) for group in self.param_groups if "capturable" in group]
+        for group, _ in groups:
+            group["capturable"] = True
+        try:
+            yield
+        finally:
+            for group, before in groups:
+                group["capturable"] = before
+
+    def places(self) -> list[int]:
+        """Where in memory the tensors lie that are kept from step to step."""
+        kept = [*self.state.values(), *self.memory.values()]
+        return [tensor.data_ptr() for items in kept for tensor in items.values() if isinstance(tensor, Tensor)]
 
     def __getstate__(self) -> dict[str, Any]:
         return dict(self.__dict__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,7 +72,8 @@ def choose_numerics(
     precision auto: bf16 where the hardware is fast at it and the network has convolutions (a small dense network
     spends its time on casts), else fp32. channels-last: with convolutions. compile auto: on a CPU, where a C++
     compiler is at hand, steps are static and the work ahead is at least ``COMPILE_WORK``; elsewhere off. ``on``
-    compiles whatever the work; InputError where that cannot be.
+    compiles whatever the work; InputError where that cannot be. Steps are captured as CUDA graphs on a GPU, where they
+    are static and the session does not forbid it (``NOISYBENCH_GRAPHS=off``).
     """
     params = dict(model)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -88,7 +90,17 @@ def choose_numerics(
         reason = why_not_compile(training, device) if compiling else None
         if reason is not None:
             raise InputError(f"training.compile: on cannot be had: {reason}; set it to auto or off")
-    return Numerics(device, precision, compiling, threads, convolutional)
+    capture = static and may_capture(device)
+    return Numerics(device, precision, compiling, threads, convolutional, capture=capture)
+
+
+GRAPHS = "NOISYBENCH_GRAPHS"
+"""Environment variable; ``off`` keeps a session from capturing."""
+
+
+def may_capture(device: str) -> bool:
+    """True on CUDA devices, unless the environment says ``NOISYBENCH_GRAPHS=off``."""
+    return device.startswith("cuda") and os.environ.get(GRAPHS, "").lower() not in ("off", "0", "no", "false")
 
 
 # -- compilation ----------------------------------------------------------------------------------------------------

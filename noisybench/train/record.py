@@ -264,6 +264,8 @@ def _provenance(run: Run) -> dict[str, Any]:
         "precision": numerics.precision,
         "compile": numerics.compile,
         "compile_error": numerics.compile_error,
+        "capture": numerics.capture,
+        "capture_error": numerics.capture_error,
         "threads": numerics.threads,
         "channels_last": numerics.channels_last,
         "resumes": run.progress.resumes,

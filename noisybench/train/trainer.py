@@ -24,6 +24,7 @@ from noisybench.spec import RunSpec
 from noisybench.store import Store, append_text, write_atomic
 from noisybench.train import checkpoint, record
 from noisybench.train.averaging import Averaging
+from noisybench.train.capture import CapturedSteps, graphs_for
 from noisybench.train.evaluation import diagnostic_index, evaluate_epoch
 from noisybench.train.machine import environment, now
 from noisybench.train.numerics import choose_numerics
@@ -160,6 +161,9 @@ class Run:
         self.training: Mapping[str, Any] = spec.data["training"]
         self.task: Task = make_task(materials, numerics, self._give_up_when_late)
         self.task.log = self._log
+        graphs = graphs_for(numerics)
+        if graphs is not None:
+            self.task.capture = CapturedSteps(self.task, graphs)
         self.truth, self.test = make_truth(materials, self.device)
         self.sample = diagnostic_index(self.task, self.truth, self.training["diagnostics"])
         self.averaging = Averaging(self.task, materials.spec["method"].get("averaging"))
