@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from noisybench import __version__
-from noisybench.errors import NoisybenchError
+from noisybench.cli import reports
+from noisybench.errors import InputError, NoisybenchError
 
 app = typer.Typer(
     name="noisybench",
@@ -230,17 +231,35 @@ def list_(
     family: Annotated[
         str | None, typer.Argument(help="suites, literature, or a family: loss, noise, model, ...")
     ] = None,
+    dataset: Annotated[str | None, typer.Option(help="literature: scores on this data set.")] = None,
+    noise: Annotated[str | None, typer.Option(help="literature: scores under this kind of noise.")] = None,
+    rate: Annotated[float | None, typer.Option(help="literature: scores at this nominal rate, 0 to 1.")] = None,
+    method: Annotated[str | None, typer.Option(help="literature: scores of this method.")] = None,
+    verified: Annotated[
+        bool | None,
+        typer.Option("--verified/--unverified", help="literature: scores read in a paper, or the others."),
+    ] = None,
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="literature: BibTeX entries to cite instead.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """List suites, components and published sources."""
+    """List suites, components and published sources; or the published scores that fit the filters."""
     from noisybench.cli.inspect import print_list
+    from noisybench.cli.literature import Filters, print_literature
 
-    print_list(family, plugin or [])
+    filters = Filters(dataset, noise, rate, method, verified)
+    if family == "literature":
+        print_literature(filters, bibtex)
+    elif filters.any or bibtex:
+        raise InputError("filters and --bibtex belong to: noisybench list literature")
+    else:
+        print_list(family, plugin or [])
 
 
 @app.command()
 def show(
-    name: Annotated[list[str], typer.Argument(help="A component (gce, or: loss gce), a suite, or a source of scores.")],
+    name: Annotated[
+        list[str], typer.Argument(help="A component (gce, or: loss gce), suite, source of scores, or citation key.")
+    ],
     sets: Sets = None,
     plugin: Plugins = None,
 ) -> None:
@@ -361,6 +380,9 @@ def landscape(
         data_dir=data_dir,
         plugins=plugin or [],
     )
+
+
+reports.register(app)
 
 
 def main() -> None:

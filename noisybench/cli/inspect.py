@@ -100,8 +100,9 @@ def _short(rows: list[list[str]]) -> list[list[str]]:
 
 
 def print_show(name: str, sets: Sequence[str], plugins: Sequence[Path]) -> None:
-    """A component (of every family that has the name), a suite, or a source of published scores."""
+    """A component (of every family that has the name), a suite, a source of published scores, or a citation."""
     from noisybench import literature
+    from noisybench.cli.literature import print_citation
     from noisybench.suite import load_suite, render, shipped_suites
 
     _load(plugins)
@@ -116,9 +117,13 @@ def print_show(name: str, sets: Sequence[str], plugins: Sequence[Path]) -> None:
         _show_source(literature.load_source(name))
         return
     found = [family for family in registry.FAMILIES if name in registry.names(family)]
+    if not found and name in literature.citations():
+        print_citation(name)
+        return
     if not found:
         known = [n for f in registry.FAMILIES for n in registry.names(f)]
         known += [s.name for s in shipped_suites()] + [s.name for s in literature.sources()]
+        known += literature.citations()
         raise UnknownName(f"nothing is called '{name}'{registry.did_you_mean(name, known)} (see: noisybench list)")
     for family in found:
         _show_component(registry.get(family, name))
