@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,13 +107,16 @@ def split_by_loss(losses: np.ndarray, seed: int, rounds: int = 10) -> tuple[np.n
     scikit-learn with the authors' settings: at most ``rounds``, tolerance 1e-2, 5e-4 added to the variances. Equal
     losses say nothing: then all labels count as right.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     if not losses.max() - losses.min() > 1e-12:
         return np.ones(len(losses)), 0.0
     column = np.asarray(losses, dtype=np.float64).reshape(-1, 1)
     mixture: Any = GaussianMixture(n_components=2, max_iter=rounds, tol=1e-2, reg_covar=5e-4, random_state=seed % 2**32)
-    mixture.fit(column)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the authors stop after so many rounds, converged or not
+        mixture.fit(column)
     clean = int(mixture.means_.argmin())
     posterior: np.ndarray = mixture.predict_proba(column)[:, clean]
     return posterior, float(mixture.weights_[1 - clean])
