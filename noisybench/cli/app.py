@@ -108,19 +108,38 @@ def run(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUNS", help="A suite's folder, for example runs/quickstart.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUNS...", help="Folders of suites, e.g. runs/quickstart; several merge.")
+    ],
     accuracy: Annotated[str | None, typer.Option(help="Selection rule: last, last10, validation or best.")] = None,
     compare: Annotated[list[str] | None, typer.Option(help="A source of published scores; repeatable.")] = None,
+    verified_only: Annotated[
+        bool, typer.Option("--verified-only", help="Show no published score that is unverified.")
+    ] = False,
     baseline: Annotated[str | None, typer.Option(help="The method that the others are compared with.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="KEY=A|B", help="Report these runs only; repeatable.")
+    ] = None,
     forms: Annotated[
-        str, typer.Option("--format", metavar="FORM,...", help="html, md, csv, json, svg and png (pictures).")
+        str, typer.Option("--format", metavar="FORM,...", help="html, md, tex, csv, json, svg and png (pictures).")
     ] = "html,md,csv,json",
     out: Annotated[Path | None, typer.Option(help="Where to write report.html and so on. Default: the folder.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Write again whenever a run ends, until all have.")] = False,
+    every: Annotated[float, typer.Option(min=0.05, metavar="SECONDS", help="How often --watch looks.")] = 5.0,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="Exit 1 when a cell leaves its window: 'rule: last' and 'expect:', a list of "
+            "{method: SAM, noise: symmetric 40 %, low: 85, high: 95}; dataset, model and rule may be added.",
+        ),
+    ] = None,
 ) -> None:
-    """Compare the records of a suite; write a page, Markdown, CSV and JSON; print the main table."""
-    from noisybench.cli.inspect import print_report
+    """Compare the records of suites; write a page, Markdown, CSV and JSON; print the main table."""
+    from noisybench.cli.report import Options, report_on
 
-    print_report(folder, accuracy, compare, out, baseline, [form.strip() for form in forms.split(",")])
+    options = Options(accuracy, compare, verified_only, baseline, only or [], [f.strip() for f in forms.split(",")])
+    raise typer.Exit(report_on(folders, options, out, check=check, every=every if watch else None))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The commands that look: report, list, show, validate."""
+"""The commands that look: list, show, validate."""
 
 from __future__ import annotations
 
@@ -16,40 +16,6 @@ from noisybench import registry
 from noisybench.errors import UnknownName
 
 console = Console(soft_wrap=True, highlight=False, markup=False)
-
-
-def print_report(
-    folder: Path,
-    accuracy: str | None,
-    compare: Sequence[str] | None,
-    out: Path | None,
-    baseline: str | None = None,
-    forms: Sequence[str] | None = None,
-) -> None:
-    """Write the report beside the records, or into ``out``, and print the main table. Default: its texts, no page."""
-    from noisybench.report import report
-    from noisybench.report.document import TEXTS, check_forms
-
-    forms = TEXTS if forms is None else forms
-    check_forms(forms)
-    made = report(folder, accuracy=accuracy, compare=compare, baseline=baseline)
-    console.print(made.to_text())
-    for line in _written(made.write(out or folder, forms)):
-        console.print(line)
-
-
-def _written(paths: Sequence[Path]) -> list[str]:
-    """``Full report: OUT/report.html (also .md, .csv and .json)`` and where the pictures are."""
-    texts = [path for path in paths if path.parent.name != "figures"]
-    drawn = [path for path in paths if path.parent.name == "figures"]
-    lines = []
-    if texts:
-        others = [path.suffix for path in texts[1:]]
-        also = " and ".join([", ".join(others[:-1]), others[-1]] if len(others) > 1 else others)
-        lines.append(f"Full report: {texts[0]}" + (f" (also {also})" if also else ""))
-    if drawn:
-        lines.append(f"Pictures: {len(drawn)} in {drawn[0].parent}")
-    return lines
 
 
 def _load(plugins: Sequence[Path]) -> None:

@@ -112,9 +112,9 @@ def run_suite(
         console.print(f"Trained {len(standing.todo)} runs in {duration(progress.elapsed)}: {_count(outcome.counts)}.")
     for line in failure_lines(outcome.failures, progress.names, store):
         console.print(line, markup=False)
-    from noisybench.cli.inspect import print_report
+    from noisybench.cli.report import print_report
 
-    print_report(store.root, None, None, None)
+    print_report([store.root])
     return outcome.exit_code
 
 

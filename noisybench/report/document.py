@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from noisybench.errors import InputError
@@ -12,8 +12,9 @@ from noisybench.registry import did_you_mean
 from noisybench.report import markdown, terminal, tidy
 from noisybench.report.baseline import check_baseline
 from noisybench.report.grid import Grid, check_rule, make_grids
+from noisybench.report.merge import read_studies
 from noisybench.report.published import Comparison, beside
-from noisybench.report.results import RULES, Study, read_study
+from noisybench.report.results import RULES, Study
 from noisybench.report.rules import Order, orders
 from noisybench.report.testset import TestSet, measure
 from noisybench.store import write_atomic
@@ -46,10 +47,7 @@ class Report:
     def title(self) -> str:
         """Suite, selection rule and recipe in one line."""
         kind = "smoke run of " if self.study.smoke else ""
-        return (
-            f"{kind}{self.study.suite} (version {self.study.version}): test accuracy in %, {RULES[self.rule]}, "
-            f"{self.study.recipe} recipe"
-        )
+        return f"{kind}{self.study.named}: test accuracy in %, {RULES[self.rule]}, {self.study.recipe} recipe"
 
     def to_markdown(self) -> str:
         """The whole report as Markdown."""
@@ -100,20 +98,22 @@ class Report:
 
 
 def report(
-    run_dir: str | Path,
-    *,
+    *run_dirs: str | Path,
     accuracy: str | None = None,
     compare: Sequence[str] | None = None,
     baseline: str | None = None,
+    only: Sequence[str] = (),
+    verified_only: bool = False,
 ) -> Report:
-    """The report on a results folder: a pure function of its plan, the records and test predictions of its runs, and
-    the published scores.
+    """The report on one results folder, or on several where they may be compared: a pure function of their plans, the
+    records and test predictions of their runs, and the published scores.
 
     ``accuracy`` (a selection rule), ``compare`` (names of published tables) and ``baseline`` (the method the others
-    are compared with; without one, each table's first) replace what the plan says.
+    are compared with; without one, each table's first) replace what the plan says. ``only``: conditions ``KEY=A|B``
+    that a run must meet. ``verified_only`` leaves published scores out that nobody read in a paper.
     InputError without a plan or with an unknown rule, table or method; StoreError when the plan is damaged.
     """
-    study = read_study(Path(run_dir))
+    study = read_studies([Path(run_dir) for run_dir in run_dirs], only)
     rule = accuracy if accuracy is not None else study.accuracy
     check_rule(rule)
     grids = make_grids(study, rule)
@@ -123,6 +123,8 @@ def report(
     sources = [load_source(name) for name in dict.fromkeys(names)]  # an unknown one is an error in a smoke run too
     if study.smoke or study.synthetic:
         sources = []
+    if verified_only:
+        sources = [replace(source, scores=tuple(s for s in source.scores if s.verified)) for source in sources]
     comparisons = [[beside(grid, source, rule) for source in sources] for grid in grids]
     return Report(
         study,

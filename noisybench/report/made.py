@@ -226,7 +226,8 @@ def duration(seconds: float) -> str:
 
 def command(study: Study, cell: Cell) -> str:
     """What trains this cell again: its suite by name where it ships with the package, else by its file."""
-    name = study.suite.removesuffix("-smoke") if study.smoke else study.suite
+    suite = cell.suite or study.suite
+    name = suite.removesuffix("-smoke") if study.smoke else suite
     source = name if name in _shipped() else f"{name}.yaml"
     parts = ["noisybench", "run", source, *(["--smoke"] if study.smoke else [])]
     for key in ("method", "noise", "dataset", "model"):

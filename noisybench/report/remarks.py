@@ -127,7 +127,7 @@ def warnings(report: Report) -> list[str]:
     for what, path in (("label", "noise.sha256"), ("data", "data.fingerprint")):
         for place in _mixed(report, path):
             out.append(f"The runs of {place} do not share one {what} hash; they must not be compared.")
-    return out
+    return [*out, *study.notes]
 
 
 def _records(n: int) -> str:

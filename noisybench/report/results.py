@@ -59,6 +59,7 @@ class Cell:
     marks: tuple[str, ...]
     settings: Mapping[str, Any]
     runs: tuple[Run, ...]
+    suite: str | None = None  # where several are merged, the one it is of
 
     @property
     def finished(self) -> tuple[Run, ...]:
@@ -92,6 +93,13 @@ class Study:
     cells: tuple[Cell, ...]
     damaged: tuple[tuple[str, str], ...]
     unplanned: tuple[str, ...]
+    parts: tuple[str, ...] = ()  # where several are merged, their names and versions
+    notes: tuple[str, ...] = ()  # what else a reader must know, in sentences
+
+    @property
+    def named(self) -> str:
+        """``example (version 1)``, or all that are merged."""
+        return " and ".join(self.parts) or f"{self.suite} (version {self.version})"
 
     @property
     def counts(self) -> dict[str, int]:

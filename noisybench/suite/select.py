@@ -21,7 +21,25 @@ def select(expansion: Expansion, conditions: Sequence[str]) -> set[str]:
     ``method=SAM``, ``"noise.rate=0.2|0.4"``, ``seed=0``: keys as in an override's ``when``. An unknown key, a value
     that no run has, or conditions that no run meets together are errors.
     """
-    cells = [(cell["settings"], _names(cell), cell["runs"]) for cell in expansion.cells]
+    kept = keep(expansion.cells, conditions)
+    chosen = {
+        cell["runs"][seed]
+        for cell, seeds in zip(expansion.cells, kept, strict=True)
+        for seed in cell["runs"]
+        if seed in seeds
+    }
+    specs = expansion.specs
+    for run_id in list(chosen):
+        teacher = specs[run_id].teacher
+        while teacher is not None and teacher not in chosen:
+            chosen.add(teacher)
+            teacher = specs[teacher].teacher
+    return chosen
+
+
+def keep(planned: Sequence[Mapping[str, Any]], conditions: Sequence[str]) -> list[set[str]]:
+    """For each cell of a plan the seeds whose runs meet all conditions. Errors as in ``select``."""
+    cells = [(cell["settings"], _names(cell), cell["runs"]) for cell in planned]
     seeds = tuple(dict.fromkeys(int(seed) for _, _, runs in cells for seed in runs))
     parsed = [_parse(text) for text in conditions]
     for text, condition in zip(conditions, parsed, strict=True):
@@ -35,21 +53,14 @@ def select(expansion: Expansion, conditions: Sequence[str]) -> set[str]:
                     raise _error(text, f"no method '{wanted}'{guess}; there are: {', '.join(known)}")
                 _, why = why_nothing((one,), [(data, names) for data, names, _ in cells], seeds)
                 raise _error(text, why)
-    chosen = {
-        run_id
+    kept = [
+        {seed for seed in runs if all(_meets(Condition(c.path, _flat(c.values), c.node), cell, seed) for c in parsed)}
         for cell in cells
-        for seed, run_id in cell[2].items()
-        if all(_meets(Condition(c.path, _flat(c.values), c.node), cell, seed) for c in parsed)
-    }
-    if not chosen:
+        for runs in (cell[2],)
+    ]
+    if not any(kept):
         raise _error(" --only ".join(conditions), "no run meets all conditions together")
-    specs = expansion.specs
-    for run_id in list(chosen):
-        teacher = specs[run_id].teacher
-        while teacher is not None and teacher not in chosen:
-            chosen.add(teacher)
-            teacher = specs[teacher].teacher
-    return chosen
+    return kept
 
 
 def _parse(text: str) -> Condition:

@@ -1,0 +1,185 @@
+"""``report --check FILE``: windows that the accuracies of a study must lie in.
+
+    rule: last                 # optional; a window may name its own: last, last10, validation or best
+    expect:
+      - {method: SAM, noise: symmetric 40 %, low: 85, high: 95}
+      - {method: SGD, noise: symmetric, rate: 0.6, dataset: digits, model: mlp, high: 70, rule: best}
+
+``noise`` is what a table or a plan calls it, or its kind alone (then every rate, or the one that ``rate`` names);
+``dataset`` and ``model`` are needed only to pick one of several. A window holds for every cell that it fits, on the
+mean over seeds in percent; a cell with a run that diverged, failed or is missing does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from noisybench.errors import InputError
+from noisybench.registry import did_you_mean
+from noisybench.report import words
+from noisybench.report.grid import Column, Entry, Grid, make_grids
+from noisybench.report.results import RULES
+
+if TYPE_CHECKING:
+    from noisybench.report.document import Report
+    from noisybench.suite.reading import Node
+
+KEYS = ("method", "noise", "rate", "dataset", "model", "rule", "low", "high")
+
+
+@dataclass(frozen=True)
+class Window:
+    """One line of the file. ``place``: file and line."""
+
+    place: str
+    method: str
+    noise: str
+    low: float
+    high: float
+    rate: float | None = None
+    dataset: str | None = None
+    model: str | None = None
+    rule: str | None = None
+
+    def fits(self, grid: Grid, column: Column, row: str, entry: Entry) -> bool:
+        """The window is for this cell."""
+        return (
+            self.method in (row, entry.cell.method, entry.cell.variant)
+            and self.noise in (column.label, column.short, column.kind)
+            and (self.rate is None or (column.rate is not None and abs(column.rate - self.rate) < 1e-9))
+            and self.dataset in (None, grid.dataset)
+            and self.model in (None, grid.model)
+        )
+
+    def __str__(self) -> str:
+        """``85 to 95``, ``at least 85`` or ``at most 95``."""
+        if self.high == 100:
+            return f"at least {self.low:g}"
+        return f"at most {self.high:g}" if self.low == 0 else f"{self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A cell and its window. ``found``: what was measured, in words."""
+
+    window: Window
+    cell: str
+    found: str
+    holds: bool
+
+    def __str__(self) -> str:
+        """One line; what does not hold names the window's place."""
+        if self.holds:
+            return f"holds: {self.cell}: {self.found}, expected {self.window}"
+        return f"FAILS: {self.cell}: {self.found}, expected {self.window} ({self.window.place})"
+
+
+def read_windows(path: Path) -> list[Window]:
+    """The file's windows. InputError with file, line and key for anything else than the schema above."""
+    from noisybench.suite.reading import read
+
+    root = read(path)
+    if not root.is_mapping:
+        raise root.error("needs 'expect:', a list of windows such as {method: SAM, noise: symmetric 40 %, low: 85}")
+    for key, node in root.value.items():
+        if key not in ("rule", "expect"):
+            raise node.error(f"unknown key{did_you_mean(str(key), ('rule', 'expect'))}; there are: rule, expect")
+    items = root.get("expect")
+    if items is None or not items.is_list or not items.value:
+        raise (items or root).error("'expect' must be a list of windows, each with method, noise, and low or high")
+    rule = _word(root, "rule")
+    return [_window(item, rule) for item in items.value]
+
+
+def _window(node: Node, rule: str | None) -> Window:
+    if not node.is_mapping:
+        raise node.error("a window is a mapping such as {method: SAM, noise: symmetric 40 %, low: 85, high: 95}")
+    for key, item in node.value.items():
+        if key not in KEYS:
+            raise item.error(f"unknown key{did_you_mean(str(key), KEYS)}; there are: {', '.join(KEYS)}")
+    method, noise = _word(node, "method"), _word(node, "noise")
+    for name, value in (("method", method), ("noise", noise)):
+        if value is None:
+            raise node.error(f"'{name}' is missing")
+    low, high = _number(node, "low", 100), _number(node, "high", 100)
+    if low is None and high is None:
+        raise node.error("'low' or 'high' is missing: the window, in percent")
+    low, high = low if low is not None else 0.0, high if high is not None else 100.0
+    if low > high:
+        raise node.error(f"low {low:g} is above high {high:g}")
+    return Window(
+        node.place,
+        str(method),
+        str(noise),
+        low,
+        high,
+        _number(node, "rate", 1),
+        _word(node, "dataset"),
+        _word(node, "model"),
+        _word(node, "rule") or rule,
+    )
+
+
+def _word(node: Node, key: str) -> str | None:
+    found = node.get(key)
+    if found is None:
+        return None
+    if found.value is None or found.is_mapping or found.is_list:
+        raise found.error("must be a name")
+    if key == "rule" and found.value not in RULES:
+        raise found.error(f"no selection rule '{found.value}'; there are: {', '.join(RULES)}")
+    return str(found.value)
+
+
+def _number(node: Node, key: str, most: float) -> float | None:
+    found = node.get(key)
+    if found is None:
+        return None
+    if isinstance(found.value, bool) or not isinstance(found.value, (int, float)) or not 0 <= found.value <= most:
+        raise found.error(f"must be a number from 0 to {most:g}, not {found.value!r}")
+    return float(found.value)
+
+
+def outcomes(report: Report, windows: Sequence[Window]) -> list[Outcome]:
+    """Every window with every cell that it fits, in the file's order. InputError for a window that fits none."""
+    grids = {report.rule: report.grids}
+    out = []
+    for window in windows:
+        rule = window.rule or report.rule
+        if rule not in grids:
+            grids[rule] = make_grids(report.study, rule)
+        places = [(g, c, row, e) for g in grids[rule] for c in g.columns for row, e in g.column(c).items()]
+        found = [place for place in places if window.fits(*place)]
+        if not found:
+            raise InputError(f"{window.place}: no cell of the report has {_asked(window, places)}")
+        out += [_outcome(window, *place) for place in found]
+    return out
+
+
+def _asked(window: Window, places: Sequence[tuple[Grid, Column, str, Entry]]) -> str:
+    """What was asked for, with what there is of the first part that is unknown by itself."""
+    known = {
+        "method": (window.method, [name for _, _, row, e in places for name in (row, e.cell.method)]),
+        "noise": (window.noise, [name for _, c, _, _ in places for name in (c.label, c.short, c.kind)]),
+        "dataset": (window.dataset, [g.dataset for g, _, _, _ in places]),
+        "model": (window.model, [g.model for g, _, _, _ in places]),
+    }
+    for what, (asked, there) in known.items():
+        names = list(dict.fromkeys(there))
+        if asked is not None and asked not in names:
+            return f"{what} '{asked}'{did_you_mean(asked, names)}; there are: {', '.join(names)}"
+    rate = "" if window.rate is None else f", rate {window.rate:g}"
+    return ", ".join(f"{what} '{asked}'" for what, (asked, _) in known.items() if asked is not None) + rate
+
+
+def _outcome(window: Window, grid: Grid, column: Column, row: str, entry: Entry) -> Outcome:
+    cell = f"{row} at {column.short} ({grid.dataset}, {grid.model}; {RULES[grid.rule]})"
+    summary = entry.summary
+    if summary is None or entry.diverged or summary.n < entry.planned:
+        return Outcome(window, cell, words.accuracy(entry), False)
+    holds = window.low <= summary.mean <= window.high
+    side = "" if holds else ", below" if summary.mean < window.low else ", above"
+    return Outcome(window, cell, f"{words.value(summary)}{side}", holds)
