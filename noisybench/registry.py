@@ -239,7 +239,7 @@ def load_plugin(path: str | Path) -> str:
     _origin.append(origin)
     try:
         spec.loader.exec_module(module)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         del sys.modules[module_name]
         raise
     except BaseException as error:
