@@ -20,6 +20,7 @@ BAD = '''
 
 import ctypes
 import os
+import pathlib
 import signal
 import sys
 import time
@@ -54,7 +55,8 @@ def leaving(logits: Tensor, labels: Tensor) -> Tensor:
 
 @loss("hanging")
 def hanging(logits: Tensor, labels: Tensor) -> Tensor:
-    """Never answers."""
+    """Says that it is there, and nothing more."""
+    pathlib.Path(__file__).with_name("reached").touch()
     while True:
         time.sleep(0.05)
 
@@ -133,13 +135,25 @@ def test_bad_methods_cost_their_own_runs(bad, fast_workers, undisturbed):
     assert "memory" in provenance(bad, lost["killed"])["error"]
 
 
-def test_a_hanging_method_is_ended_and_its_record_says_where_it_hung(bad, fast_workers, undisturbed):
+def test_a_hanging_method_is_ended_and_its_record_says_where_it_hung(
+    bad, fast_workers, undisturbed, losses, monkeypatch
+):
     whole, runs = undisturbed
     spec = with_loss("hanging")
-    outcome, _ = study(bad, [spec, *runs], workers=2, timeout=10.0)
+    reached, settled = Path(losses).with_name("reached"), bad.store.folder(spec.run_id) / "record.json"
+
+    class Impatient(local.Crew):
+        """Whose patience ends when the method hangs, not a moment earlier."""
+
+        def _end_late(self):
+            self.timeout = 0.0 if reached.exists() and not settled.exists() else None
+            super()._end_late()
+
+    monkeypatch.setattr(local, "Crew", Impatient)
+    outcome, _ = study(bad, [spec, *runs], workers=1)
     assert outcome.counts == {"finished": 4, "diverged": 0, "failed": 1, "blocked": 0}
     assert hashes(bad.store, runs) == hashes(whole, runs)
-    assert "10 seconds (--timeout)" in provenance(bad, spec)["error"]
+    assert "(--timeout)" in provenance(bad, spec)["error"]
     assert "in hanging" in provenance(bad, spec)["traceback"]
 
 
