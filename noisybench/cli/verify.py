@@ -21,8 +21,9 @@ def verify_runs(
 ) -> int:
     """Verify every run that ``places`` name and say what held. 0: all hold; 1: one does not, or could not be said."""
     from noisybench.data import DataFolder, default_data_dir
+    from noisybench.execute.finding import find_runs
     from noisybench.execute.retrain import retrain
-    from noisybench.execute.verify import find_runs, verify
+    from noisybench.execute.verify import verify
     from noisybench.train.numerics import choose_device
 
     for plugin in plugins:

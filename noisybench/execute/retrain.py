@@ -11,7 +11,7 @@ from typing import Any
 
 from noisybench.data import DataFolder
 from noisybench.errors import NoisybenchError
-from noisybench.execute.verify import BITWISE, Finding, device_for, expected_level, note_identity, read_record
+from noisybench.execute.finding import BITWISE, Finding, device_for, expected_level, note_identity, read_record
 from noisybench.spec import RunSpec
 from noisybench.store import Store
 from noisybench.train.trainer import train

@@ -16,8 +16,9 @@ import torch
 from noisybench.cli.app import main
 from noisybench.data import DataFolder
 from noisybench.errors import InputError
+from noisybench.execute.finding import BITWISE, STATISTICAL, find_runs
 from noisybench.execute.retrain import retrain
-from noisybench.execute.verify import BITWISE, STATISTICAL, find_runs, verify
+from noisybench.execute.verify import verify
 from noisybench.spec import sha256_of
 from noisybench.store import Store, json_with_hash
 from noisybench.suite import load_suite
