@@ -197,11 +197,9 @@ class Lease:
         lease unchanged (which no clock that is set back can delay)."""
         if _is_dead(_holder(content)) or self._now_there() - changed > self.times.void:
             return True
-        seen, since = _observed.get(self.path, (b"", 0.0))
-        if seen != content:
+        if self.path not in _observed or _observed[self.path][0] != content:
             _observed[self.path] = content, time.monotonic()
-            return False
-        return time.monotonic() - since > self.times.void
+        return time.monotonic() - _observed[self.path][1] > self.times.void
 
     def _now_there(self) -> float:
         path = self.path.with_name(f".now.{secrets.token_hex(6)}.tmp")

@@ -20,7 +20,7 @@ INTERRUPTED = 130
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """While nothing is being trained, SIGTERM does what Ctrl-C does."""
+    """While nothing is being trained, SIGTERM does what Ctrl-C does: one line, and exit code 130."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
@@ -28,6 +28,9 @@ def terminable() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
+    except KeyboardInterrupt:
+        _say("noisybench: interrupted")
+        sys.exit(INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, before)
 
