@@ -82,7 +82,9 @@ class Node:
 
 
 def one_line(text: str) -> str:
-    """The text in one line, words longer than 100 characters cut: what is quoted in an error may be anything."""
+    """The text in one line, words longer than 100 characters cut, what a terminal would obey written as ``\\x1b``: what
+    is quoted in an error may be anything."""
+    text = "".join(c if c.isprintable() or c.isspace() else repr(c)[1:-1] for c in text)
     return re.sub(r"\S{100,}", lambda found: found[0][:60] + "...", " ".join(text.split()))
 
 
@@ -134,13 +136,13 @@ def compose(text: str, file: str, *, key: str = "", line: int | None = 1) -> Nod
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = mark.line + 1 if mark is not None and line is not None else line
-        problem = " ".join(str(error.problem or error.context).split())
+        problem = one_line(str(error.problem or error.context))
         lines = text.splitlines()
         here = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
         hint = "; indent with spaces, not tabs" if "\t" in here[: len(here) - len(here.lstrip())] else ""
         raise SuiteError(f"not valid YAML: {problem}{hint}", file=file, line=at, key=key or None) from None
     except yaml.YAMLError as error:
-        raise SuiteError(f"not valid YAML: {' '.join(str(error).split())}", file=file, line=line) from None
+        raise SuiteError(f"not valid YAML: {one_line(str(error))}", file=file, line=line) from None
 
 
 class _Composer:

@@ -67,6 +67,7 @@ def test_nodes_know_line_and_key_also_in_flow_mappings() -> None:
         ("a: &x 1\nb: *x", 2, "aliases"),
         ("a: !!python/object:os.system x", 1, "tags"),
         ("a: !x 1", 1, "tags"),
+        (" !T%1AG9", 1, r"tags (!T\x1aG9)"),
         ("a: 1\n---\nb: 2", 2, "one YAML document"),
         ("a:\n\tb: 1", 2, "indent with spaces, not tabs"),
         ("a: [1, 2\nb: 3", 2, "not valid YAML"),
