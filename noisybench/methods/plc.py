@@ -86,7 +86,7 @@ class ProgressiveLabelCorrection(OneNetwork):
         """Note the predictions and learn, in one forward pass."""
         images, labels = batch.images, self.labels[batch.index]
         logits = self.logits(images)
-        self.record[self.slot, batch.index] = softmax(logits.detach(), dim=1)
+        self.record[self.slot.expand_as(batch.index), batch.index] = softmax(logits.detach(), dim=1)
 
         def losses(rows: Tensor | None) -> Tensor:
             return self.task.loss(self.logits(images, rows), labels if rows is None else labels[rows])

@@ -12,6 +12,7 @@ captured goes on eagerly, with one line in the log.
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -45,13 +46,13 @@ class Graphs(Protocol):
 
 
 class CudaGraphs:
-    """CUDA graphs on one device. They share a memory pool, since one runs at a time."""
+    """CUDA graphs on one device. Those that are alive share a memory pool, since one runs at a time."""
 
     scalars = torch.float32  # fused optimisers read no other
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.stream = device, torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's own
-        self.pool: Any = None
+        self.last: weakref.ref[Any] | None = None
 
     def warm(self, step: Callable[[], Tensor]) -> Tensor:
         """On the stream that captures, as torch asks for."""
@@ -65,13 +66,14 @@ class CudaGraphs:
 
     def capture(self, step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         """Other threads may use CUDA meanwhile."""
-        graph = torch.cuda.CUDAGraph()
+        graph, last = torch.cuda.CUDAGraph(), self.last() if self.last is not None else None
+        pool = None if last is None else last.pool()  # a pool goes with the last of its graphs
         with (  # the outer context goes back to this stream also where the capture fails
             torch.cuda.stream(torch.cuda.current_stream(self.device)),
-            torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"),
+            torch.cuda.graph(graph, pool=pool, stream=self.stream, capture_error_mode="thread_local"),
         ):
             loss = step()
-        self.pool = graph.pool()
+        self.last = weakref.ref(graph)
         return graph.replay, loss
 
 

@@ -94,6 +94,8 @@ def choose_numerics(
     return Numerics(device, precision, compiling, threads, convolutional, capture=capture)
 
 
+# -- CUDA -----------------------------------------------------------------------------------------------------------
+
 GRAPHS = "NOISYBENCH_GRAPHS"
 """Environment variable; ``off`` keeps a session from capturing."""
 
@@ -101,6 +103,30 @@ GRAPHS = "NOISYBENCH_GRAPHS"
 def may_capture(device: str) -> bool:
     """True on CUDA devices, unless the environment says ``NOISYBENCH_GRAPHS=off``."""
     return device.startswith("cuda") and os.environ.get(GRAPHS, "").lower() not in ("off", "0", "no", "false")
+
+
+def settle_cuda(device: str) -> None:
+    """Set what torch decides by process for CUDA; nothing on a CPU.
+
+    No TF32: ``precision: fp32`` means float32, in convolutions too, where torch's default is TF32. cuDNN times its
+    kernels for each shape (``benchmark``) and may take ones that add in any order: batches have few shapes, and on a
+    GPU equality is statistical anyway.
+    """
+    if device.startswith("cuda"):
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False
+
+
+def cuda_settings(device: str) -> dict[str, Any] | None:
+    """What holds on a GPU, for records; None on a CPU."""
+    if not device.startswith("cuda"):
+        return None
+    return {
+        "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]  # torch's own
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+    }
 
 
 # -- compilation ----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from noisybench.store import Store, set_aside, write_arrays, write_atomic
 from noisybench.train import checkpoint
 from noisybench.train.evaluation import closed_index, confusion, training_diagnostics
 from noisybench.train.machine import describe, now
+from noisybench.train.numerics import cuda_settings
 
 if TYPE_CHECKING:
     from noisybench.train.trainer import Run
@@ -266,6 +267,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         "compile_error": numerics.compile_error,
         "capture": numerics.capture,
         "capture_error": numerics.capture_error,
+        "cuda": cuda_settings(numerics.device),
         "threads": numerics.threads,
         "channels_last": numerics.channels_last,
         "resumes": run.progress.resumes,

@@ -27,7 +27,7 @@ from noisybench.train.averaging import Averaging
 from noisybench.train.capture import CapturedSteps, graphs_for
 from noisybench.train.evaluation import diagnostic_index, evaluate_epoch
 from noisybench.train.machine import environment, now
-from noisybench.train.numerics import choose_numerics
+from noisybench.train.numerics import choose_numerics, settle_cuda
 from noisybench.train.setup import Materials, gather, make_task, make_truth
 
 CHECKPOINT_SECONDS = 5.0
@@ -113,6 +113,7 @@ def train(
             images=len(materials.index),
             static=getattr(registry.get("algorithm", _algorithm(spec)).target, "capturable", False),
         )
+    settle_cuda(numerics.device)
     run = Run(spec, store, materials, numerics, observe, stop_after, keep_weights)
     if saved is None:
         store.write_spec(spec)

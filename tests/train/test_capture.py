@@ -8,11 +8,12 @@ from typing import Annotated
 import pytest
 import torch
 from pydantic import Field
-from recorded_graphs import NoReads, Refused, Tape
+from recorded_graphs import NoReads, OneHot, Refused, Tape
 from small_runs import small_spec, stopped_after
 from torch import nn
 
 from noisybench import registry
+from noisybench.losses import build_loss
 from noisybench.methods.algorithm import Algorithm
 from noisybench.store import Store
 from noisybench.train import numerics as numerics_module
@@ -21,6 +22,9 @@ from noisybench.train.capture import WARM_UP, graphs_for
 from noisybench.train.numerics import may_capture
 from noisybench.train.trainer import train
 
+LOSS_PARAMETERS = {
+    name: {"transition": [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]} for name in ("forward", "backward")
+} | {"active_passive": {"active": "nce", "passive": "mae"}}
 STEPS = 300 // 64
 """Full batches of an epoch; a smaller one follows."""
 
@@ -257,3 +261,52 @@ def test_the_stand_in_refuses_what_cuda_refuses():
         for refused in (lambda: values.sum().item(), lambda: values[values > 1], lambda: torch.tensor([1.0])):
             with pytest.raises(Refused):
                 refused()
+
+
+ALGORITHMS = [
+    name
+    for name in registry.names("algorithm")
+    if getattr(registry.get("algorithm", name).target, "capturable", False) and name != "linear_probe"
+]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_that_says_so_is_captured_bit_for_bit_without_a_read(name, tape, tmp_path, folder):
+    if extra := registry.get("algorithm", name).traits.get("extra"):
+        pytest.importorskip(extra)
+    changes = {"method.algorithm": {"name": name}, "training.epochs": 3, "training.batch_size": 32}
+    changes |= {"dataset.train_subset": 200, "dataset.validation": 0.1, "noise.rate": 0.2, "model.width": 8}
+    eager, captured = both(tape, tmp_path, folder, changes)
+    assert captured["provenance"]["capture_error"] is None
+    assert tape.replays > 0
+    assert captured["result"] == eager["result"]
+
+
+@pytest.mark.parametrize("name", registry.names("loss"))
+def test_no_loss_reads_from_the_device_or_copies_to_it(name):
+    params = LOSS_PARAMETERS.get(name, {})
+    loss = build_loss(name, **params)
+    logits, labels = torch.randn(6, 3, requires_grad=True), torch.arange(6) % 3
+    loss(logits, labels)  # a matrix is put beside the logits once, in a warm-up
+    with NoReads(), OneHot():
+        loss(logits, labels).mean().backward()
+    assert logits.grad is not None
+
+
+# -- the real thing -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", ["batch norm", "adam", "sam", "sam, rho schedule", "looksam", "mixup", "elr"])
+def test_cuda_graphs_train_as_eager_steps_do(name, tmp_path, folder, monkeypatch):
+    spec = small_spec(CASES[name][0])
+    monkeypatch.setenv("NOISYBENCH_GRAPHS", "off")
+    eager = train(spec, Store(tmp_path / "eager"), folder, device="cuda")
+    monkeypatch.delenv("NOISYBENCH_GRAPHS")
+    captured = train(spec, Store(tmp_path / "captured"), folder, device="cuda")
+    assert eager["provenance"]["capture"] is False
+    assert captured["provenance"]["capture"] is True
+    assert captured["provenance"]["capture_error"] is None
+    assert captured["result"]["gradient_evaluations"] == eager["result"]["gradient_evaluations"]
+    assert captured["result"]["final"]["train_loss"] == pytest.approx(eager["result"]["final"]["train_loss"], rel=0.02)

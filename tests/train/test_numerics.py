@@ -13,7 +13,14 @@ from noisybench.errors import InputError
 from noisybench.methods import task as task_module
 from noisybench.methods.compiled import compiled
 from noisybench.train import numerics
-from noisybench.train.numerics import choose_numerics, gradient_images, multiply_adds, why_not_compile
+from noisybench.train.numerics import (
+    choose_numerics,
+    cuda_settings,
+    gradient_images,
+    multiply_adds,
+    settle_cuda,
+    why_not_compile,
+)
 from noisybench.train.trainer import train
 
 TRAINING = {**SMALL["training"], "compile": "auto", "epochs": 200}
@@ -138,3 +145,25 @@ def test_compiled_networks_of_one_shape_share_their_code_and_agree_with_eager():
         assert all(weight.grad is None for weight in model.parameters())
         torch.testing.assert_close(network(images), model(images), rtol=1e-4, atol=1e-4)
     assert counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.fixture
+def _settings_put_back():
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
+    yield
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before
+
+
+@pytest.mark.usefixtures("_settings_put_back")
+def test_float32_is_float32_on_a_gpu_and_cpu_runs_touch_no_setting():
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = True, False
+    settle_cuda("cpu")
+    assert torch.backends.cudnn.allow_tf32
+    assert cuda_settings("cpu") is None
+    settle_cuda("cuda:0")
+    assert not torch.backends.cudnn.allow_tf32
+    settings = cuda_settings("cuda:0")
+    assert settings["tf32"] is False
+    assert settings["cudnn_benchmark"] is True
+    assert settings["cudnn_deterministic"] is False
