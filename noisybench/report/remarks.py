@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from noisybench.report import words
@@ -117,34 +116,21 @@ def conventions(grid: Grid) -> str:
 
 
 def warnings(report: Report) -> list[str]:
-    """What is wrong with the records: damaged, not in the plan, or not made from the same labels and data."""
+    """Records that are not used: damaged, not in the plan, or not made from the data and labels of the others."""
     study, out = report.study, []
     if study.damaged:
         names = ", ".join(f"{run_id} ({why})" for run_id, why in study.damaged)
         out.append(f"{_records(len(study.damaged))} damaged and not used: {names}.")
     if study.unplanned:
         out.append(f"{_records(len(study.unplanned))} not in the plan and not used: {', '.join(study.unplanned)}.")
-    for what, path in (("label", "noise.sha256"), ("data", "data.fingerprint")):
-        for place in _mixed(report, path):
-            out.append(f"The runs of {place} do not share one {what} hash; they must not be compared.")
+    if study.left_out:
+        names = "; ".join(f"{run_id}: {why}" for run_id, why in study.left_out)
+        out.append(f"{_records(len(study.left_out))} left out and must not be mixed with the others: {names}.")
     return [*out, *study.notes]
 
 
 def _records(n: int) -> str:
     return f"{n} record is" if n == 1 else f"{n} records are"
-
-
-def _mixed(report: Report, path: str) -> Iterator[str]:
-    for grid in report.grids:
-        for column in grid.columns:
-            hashes: dict[str, set[str]] = {}
-            for entry in grid.column(column).values():
-                for cell in entry.variants:
-                    for run in cell.finished:
-                        hashes.setdefault(run.seed, set()).add(str(at(run.result or {}, path)))
-            mixed = [seed for seed, found in hashes.items() if len(found) > 1]
-            if mixed:
-                yield f"{grid.dataset}, {column.short}, seed {words.listing(mixed)}"
 
 
 def is_plain(cell: Cell) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from noisybench.errors import InputError, StoreError
+from noisybench.report.mixing import left_out
 from noisybench.spec import at, sha256_of
 
 RULES = {
@@ -24,7 +25,7 @@ RULES = {
     "best": "best epoch on the test set (an oracle)",
 }
 """Selection rules and how a title says them."""
-STATUSES = ("finished", "diverged", "failed", "missing", "blocked", "damaged")
+STATUSES = ("finished", "diverged", "failed", "missing", "blocked", "damaged", "left out")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """A plan with its records. ``damaged``: (run id, why); ``unplanned``: folders with a record the plan lacks."""
+    """A plan with its records. ``damaged``, ``left_out`` (it must not be mixed with the others): (run id, why);
+    ``unplanned``: folders with a record the plan lacks."""
 
     suite: str
     version: int
@@ -92,6 +94,7 @@ class Study:
     seeds: tuple[str, ...]
     cells: tuple[Cell, ...]
     damaged: tuple[tuple[str, str], ...]
+    left_out: tuple[tuple[str, str], ...]
     unplanned: tuple[str, ...]
     parts: tuple[str, ...] = ()  # where several are merged, their names and versions
     notes: tuple[str, ...] = ()  # what else a reader must know, in sentences
@@ -156,10 +159,13 @@ def _study(run_dir: Path, plan: Mapping[str, Any]) -> Study:
                 damaged[run_id] = why
             else:
                 records[run_id] = record
+    unmixable = left_out(plan["cells"], records)
+    records = {run_id: record for run_id, record in records.items() if run_id not in unmixable}
     known = planned.keys() | set(_teachers(plan["cells"]).values())
     unplanned = tuple(sorted(p.parent.name for p in run_dir.glob("*/record.json") if p.parent.name not in known))
     status = {run_id: str(record["result"]["status"]) for run_id, record in records.items()}
     status.update(dict.fromkeys(damaged, "damaged"))
+    status.update(dict.fromkeys(unmixable, "left out"))
     _mark_blocked(plan["cells"], status)
     return Study(
         suite=str(plan["suite"]),
@@ -174,6 +180,7 @@ def _study(run_dir: Path, plan: Mapping[str, Any]) -> Study:
         seeds=tuple(str(seed) for seed in plan["seeds"]),
         cells=tuple(_cell(cell, records, status, run_dir) for cell in plan["cells"]),
         damaged=tuple(sorted(damaged.items())),
+        left_out=tuple(sorted(unmixable.items())),
         unplanned=unplanned,
     )
 

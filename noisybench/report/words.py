@@ -30,7 +30,7 @@ def accuracy(entry: Entry) -> str:
 def counts(study: Study) -> str:
     """``72 runs planned: 70 finished, 1 diverged, 1 failed, 0 missing, 0 blocked.``"""
     found = study.counts
-    parts = [f"{found[name]} {name}" for name in STATUSES if name != "damaged" or found[name]]
+    parts = [f"{found[name]} {name}" for name in STATUSES if name not in ("damaged", "left out") or found[name]]
     return f"{found['planned']} runs planned: {', '.join(parts)}."
 
 

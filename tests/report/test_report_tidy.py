@@ -39,6 +39,7 @@ def test_json_has_every_run_and_every_reason(tmp_path: Path) -> None:
         "missing": 1,
         "blocked": 0,
         "damaged": 0,
+        "left out": 0,
     }
     (row,) = data["cells"]
     assert [(run["run_id"], run["status"], run["test_accuracy"]["last"]) for run in row["runs"]] == [
