@@ -39,6 +39,7 @@ def json_text(report: Report) -> str:
         "accuracy_meaning": RULES[report.rule],
         "counts": study.counts,
         "damaged": [{"run_id": run_id, "why": why} for run_id, why in study.damaged],
+        "left_out": [{"run_id": run_id, "why": why} for run_id, why in study.left_out],
         "unplanned": list(study.unplanned),
         "warnings": remarks.warnings(report),
         "sentences": remarks.sentences(report),
