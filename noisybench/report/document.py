@@ -9,7 +9,7 @@ from pathlib import Path
 from noisybench.errors import InputError
 from noisybench.literature import load_source
 from noisybench.registry import did_you_mean
-from noisybench.report import markdown, terminal, tidy
+from noisybench.report import markdown, rows, terminal, tidy
 from noisybench.report.baseline import check_baseline
 from noisybench.report.grid import Grid, check_rule, make_grids
 from noisybench.report.merge import read_studies
@@ -61,6 +61,10 @@ class Report:
         """One row for each cell, every variant."""
         return tidy.csv_text(self)
 
+    def to_runs_csv(self) -> str:
+        """One row for each planned run."""
+        return rows.runs_csv(self)
+
     def to_json(self) -> str:
         """Everything, with the single runs."""
         return tidy.json_text(self)
@@ -79,7 +83,8 @@ class Report:
         return {f"{p.name}.{form}": p.png() if form == "png" else p.svg().encode() for p in drawn}
 
     def write(self, folder: str | Path, forms: Sequence[str] = TEXTS) -> list[Path]:
-        """Write ``report.md`` and so on, and pictures into ``figures``; returns the paths.
+        """Write ``report.md`` and so on, ``runs.csv`` beside ``report.csv``, and pictures into ``figures``; returns the
+        paths.
 
         All forms are made before any is written, and each is written under a temporary name first. InputError for an
         unknown form.
@@ -90,6 +95,7 @@ class Report:
         for form in dict.fromkeys(forms):
             if form in texts:
                 files[f"report.{form}"] = texts[form]().encode()
+                files |= {"runs.csv": self.to_runs_csv().encode()} if form == "csv" else {}
             else:
                 files |= {f"figures/{name}": data for name, data in self.figures(form).items()}
         for name, data in files.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from noisybench.report.overall import overall
 from noisybench.report.published import Partner
 from noisybench.report.results import RULES, STATUSES, Cell, Run, finite
 from noisybench.report.rules import Order
+from noisybench.report.spreadsheet import csv_of
 from noisybench.report.statistics import summarise
 from noisybench.report.testset import Place, TestSet
 
@@ -72,21 +71,7 @@ def _overall(report: Report) -> dict[str, Any] | None:
 
 def csv_text(report: Report) -> str:
     """One row for each cell and variant; text that a spreadsheet would run as a formula is quoted with ``'``."""
-    rows = [row for row, _ in _cells(report)]
-    flat = [{key: _flat(value) for key, value in row.items()} for row in rows]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return out.getvalue()
-
-
-def _flat(value: Any) -> Any:
-    if isinstance(value, list):
-        value = "; ".join(str(item) for item in value)
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return value
+    return csv_of([row for row, _ in _cells(report)])
 
 
 def _cells(report: Report) -> Iterator[tuple[dict[str, Any], Cell]]:

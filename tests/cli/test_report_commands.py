@@ -96,3 +96,17 @@ def test_watch_ends_at_ctrl_c_with_what_there_is(tmp_path, nb, monkeypatch) -> N
     assert (code, err) == (0, "")
     assert "No longer watching" in out
     assert "1 finished" in out
+
+
+def test_compare_prints_writes_and_exits_0(tmp_path, finished, nb) -> None:
+    newer, _, _ = study(tmp_path / "newer", lambda m, r, s: 85.0 + s * s / 2)
+    code, out, _ = nb("compare", str(finished), str(newer), "--only", "method=SAM", "--out", str(tmp_path / "c.json"))
+    assert code == 0
+    assert "2 cells in both" in out
+    assert "SGD" not in out
+    assert (tmp_path / "c.json").exists()
+    code, _, err = nb("compare", str(finished), str(newer), "--out", str(tmp_path / "c.xlsx"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert ".md, .csv, .json" in err
+    code, _, err = nb("compare", str(finished), str(tmp_path / "nowhere"))
+    assert (code, err.count("\n")) == (2, 1)

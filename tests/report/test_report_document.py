@@ -25,11 +25,12 @@ def test_same_files_same_bytes_wherever_they_lie(tmp_path: Path) -> None:
         assert one.name == two.name
 
 
-def test_write_leaves_three_files_and_nothing_else(tmp_path: Path) -> None:
+def test_write_leaves_its_files_and_nothing_else(tmp_path: Path) -> None:
     folder, _, _ = study(tmp_path / "s", lambda m, r, s: 80.0)
     paths = report(folder).write(tmp_path / "out" / "deep")
-    assert sorted(p.name for p in (tmp_path / "out" / "deep").iterdir()) == ["report.csv", "report.json", "report.md"]
-    assert [p.name for p in paths] == ["report.md", "report.csv", "report.json"]
+    names = ["report.md", "report.csv", "runs.csv", "report.json"]
+    assert sorted(p.name for p in (tmp_path / "out" / "deep").iterdir()) == sorted(names)
+    assert [p.name for p in paths] == names
     assert paths[0].read_text(encoding="utf-8") == report(folder).to_markdown()
 
 
@@ -48,7 +49,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary(
     with pytest.raises(StoreError, match="disk full"):
         report(folder).write(out)
     assert (out / "report.md").read_bytes() == before
-    assert len(list(out.iterdir())) == 3
+    assert len(list(out.iterdir())) == 4
 
 
 def test_the_title_names_suite_rule_and_recipe(tmp_path: Path) -> None:
