@@ -75,10 +75,9 @@ def killed(logits: Tensor, labels: Tensor) -> Tensor:
 
 @loss("greedy")
 def greedy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Takes all the memory there is."""
-    everything = []
-    while True:
-        everything.append(bytearray(b"x" * 2**24))
+    """Takes more memory than it may have: 1.5 GB, so that nobody else is harmed where nothing stops it."""
+    everything = [bytearray(b"x" * 2**24) for _ in range(96)]
+    raise AssertionError(f"nobody minded {len(everything)} pieces")
 '''
 
 
@@ -207,11 +206,14 @@ def limited_group() -> Path | None:
         group = base / f"noisybench-{os.getpid()}"
         try:
             group.mkdir()
-            (group / file).write_text(str(700 * 2**20))
+        except OSError:
+            continue
+        try:
+            with (group / file).open("r+") as limit:  # the kernel makes this file where groups limit memory
+                limit.write(str(700 * 2**20))
             return group
         except OSError:
-            if group.is_dir():
-                group.rmdir()
+            group.rmdir()
     return None
 
 
