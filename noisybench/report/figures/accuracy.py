@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from noisybench.report.figures.picture import Picture
-from noisybench.report.figures.style import INK, Pens, name
+from noisybench.report.figures.style import INK, Pens, legend_width, name
 from noisybench.report.grid import Column, Grid
 from noisybench.report.published import Comparison
 from noisybench.report.results import RULES
@@ -38,7 +38,10 @@ def pictures(grid: Grid, comparisons: Sequence[Comparison], pens: Pens) -> list[
         text += f" Hollow markers: published scores ({', '.join(sources)}); the footnotes say which may be compared."
     across = min(2, len(panels))
     down = -(-len(panels) // across)
-    size = (4.2 * across + 2.2, max(3.4 * down + 0.2, 0.22 * len(pens.methods) + 1.2))
+    size = (
+        (5.4 if across == 1 else 4.2 * across) + legend_width(pens.methods),
+        max(3.4 * down + 0.2, 0.22 * len(pens.methods) + 1.2),
+    )
 
     def paint(figure: Any) -> None:
         axes = figure.subplots(down, across, squeeze=False, sharey=True).ravel()

@@ -9,7 +9,7 @@ import numpy as np
 from noisybench.report.figures import heat
 from noisybench.report.figures.picture import Picture
 from noisybench.report.figures.style import Pens, name, spread
-from noisybench.report.figures.transition import MOST_SEEDS, matrix_of
+from noisybench.report.figures.transition import MOST_SEEDS, has_matrix, matrix_of
 from noisybench.report.grid import Column, Grid
 
 MOST_PANELS, MOST_CONFUSIONS = 4, 3
@@ -25,9 +25,7 @@ def pictures(grid: Grid, pens: Pens) -> list[Picture]:
 
 def _has(grid: Grid, column: Column, row: str) -> bool:
     entry = grid.entry(row, column)
-    return entry is not None and any(
-        run.home is not None and (run.result or {}).get("final") for run in entry.cell.finished[:1]
-    )
+    return entry is not None and any(has_matrix(run, "final.confusion") for run in entry.cell.finished[:1])
 
 
 def confusion(grid: Grid, column: Column, row: str) -> np.ndarray | None:

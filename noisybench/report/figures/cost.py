@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from noisybench.report.figures.picture import Picture
-from noisybench.report.figures.style import Pens, name
+from noisybench.report.figures.style import Pens, legend_width, name
 from noisybench.report.grid import Entry, Grid
 from noisybench.report.results import RULES, Run, finite
 from noisybench.spec import at
@@ -48,7 +48,7 @@ def pictures(grid: Grid, pens: Pens) -> list[Picture]:
         handles = [Line2D([], [], label=name(row), **look) for row, look in looks]
         figure.legend(handles=handles, loc="outside right upper")
 
-    size = (3.7 * len(panels) + 2.2, max(3.4, 0.22 * len(pens.methods) + 0.8))
+    size = (3.7 * len(panels) + legend_width(pens.methods), max(3.4, 0.22 * len(pens.methods) + 0.8))
     return [Picture("cost", "Accuracy against cost", text + pens.note, size, paint)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from noisybench.report.figures import transition
 from noisybench.report.figures.picture import Picture
-from noisybench.report.figures.style import Pen, Pens, file_name, name, spread
+from noisybench.report.figures.style import Pen, Pens, file_name, legend_width, name, spread
 from noisybench.report.grid import Column, Grid
 from noisybench.report.results import Run
 from noisybench.store import read_arrays
@@ -70,7 +70,13 @@ def _picture(grid: Grid, column: Column, methods: dict[str, Pen], pens: Pens) ->
             panel.set_title(label)
         _legend(figure, methods)
 
-    return Picture(f"curves-{file_name(column.label)}", f"Training curves, {column.short}", text, (11.0, 3.3), paint)
+    return Picture(
+        f"curves-{file_name(column.label)}",
+        f"Training curves, {column.short}",
+        text,
+        (9.2 + legend_width(methods), 3.3),
+        paint,
+    )
 
 
 def _curves(grid: Grid, column: Column, row: str) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ The colours differ in lightness and in the eyes of the colour-blind; markers and
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -103,6 +103,11 @@ def spread(items: Sequence[T], most: int) -> list[T]:
     if most == 1:
         return [items[-1]]
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+def legend_width(names: Iterable[str]) -> float:
+    """Inches that a legend of these names needs beside the panels."""
+    return 0.75 + 0.07 * max((len(name(text)) for text in names), default=0)
 
 
 def file_name(text: str) -> str:

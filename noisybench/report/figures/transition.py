@@ -19,7 +19,9 @@ MOST_PANELS, MOST_SEEDS = 6, 5
 
 def pictures(grid: Grid) -> list[Picture]:
     """One picture with a panel for each noise that flips labels; none where nothing was measured."""
-    columns = spread([column for column in grid.columns if noisy(grid, column)], MOST_PANELS)
+    columns = spread(
+        [c for c in grid.columns if noisy(grid, c) and has_matrix(_runs(grid, c)[0], "noise.transition")], MOST_PANELS
+    )
     if not columns:
         return []
     across = min(3, len(columns))
@@ -47,6 +49,11 @@ def pictures(grid: Grid) -> list[Picture]:
 def noisy(grid: Grid, column: Column) -> bool:
     """Labels were flipped in it, as measured."""
     return any((run.number("noise.realised_rate") or 0.0) > 0 for run in _runs(grid, column))
+
+
+def has_matrix(run: Run, path: str) -> bool:
+    """The record holds the matrix, or there are curves that may."""
+    return at(run.result or {}, path) is not None or (run.home is not None and (run.home / "curves.npz").is_file())
 
 
 def _runs(grid: Grid, column: Column) -> list[Run]:

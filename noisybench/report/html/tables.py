@@ -59,6 +59,17 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Below:
+    """What stands below a table on one source. ``known``: some differences have an interval; ``notes``: letters of the
+    reasons that all its pairs have."""
+
+    title: str
+    verdicts: str
+    known: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Table:
     """One grid under one rule, with what stands below it."""
 
@@ -66,7 +77,7 @@ class Table:
     rows: tuple[Row, ...]
     below: tuple[str, ...]
     chosen: tuple[str, ...]
-    sources: tuple[tuple[str, str, tuple[str, ...]], ...]  # title, verdicts, letters of the reasons that all pairs have
+    sources: tuple[Below, ...]
 
 
 def table(
@@ -94,7 +105,12 @@ def table(
     visible = remarks.visible(grid)
     below = [*remarks.legend(grid, BEST, TIED), *([visible] if visible else []), remarks.conventions(grid)]
     sources = [
-        (comparison.source, verdicts(comparison), _letters(notes, _texts(everywhere)))
+        Below(
+            f"{comparison.source.name}: {comparison.source.title}",
+            verdicts(comparison),
+            any(partner.half_width is not None for partner in comparison.partners.values()),
+            _letters(notes, _texts(everywhere)),
+        )
         for comparison, everywhere in zip(comparisons, shared, strict=True)
         if comparison.partners
     ]
@@ -103,7 +119,7 @@ def table(
         tuple(rows),
         tuple(below),
         tuple(remarks.chosen(grid)),
-        tuple((f"{source.name}: {source.title}", told, letters) for source, told, letters in sources),
+        tuple(sources),
     )
 
 
@@ -133,6 +149,7 @@ def _published(source: str, partner: Partner, everywhere: Sequence[Reason], note
         texts.append(shown_row(partner))
     sign, meaning = VERDICTS[partner.verdict]
     difference = "" if partner.difference is None else words.signed(partner.difference).replace("-", "−")
+    difference += "" if partner.half_width is None else f" ± {partner.half_width:.1f}"
     score = words.published(partner.score.acc)
     return Published(source, score, difference, sign, meaning, _letters(notes, texts))
 
