@@ -226,8 +226,10 @@ def test_a_worker_killed_by_the_system_for_memory_costs_its_own_run(bad, fast_wo
     join.write_text(f"import os\nopen({str(group / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n")
     session = Session(bad.root, bad.data_dir, None, plugins=(*bad.plugins, str(join)))
     spec = with_loss("greedy")
-    outcome, _ = study(session, [spec, *runs], workers=1)
-    group.rmdir()
+    try:
+        outcome, _ = study(session, [spec, *runs], workers=1)
+    finally:
+        group.rmdir()
     assert outcome.counts == {"finished": 4, "diverged": 0, "failed": 1, "blocked": 0}
     assert hashes(bad.store, runs) == hashes(whole, runs)
     assert "memory" in provenance(bad, spec)["error"]
