@@ -20,7 +20,7 @@ from noisybench.report.testset import TestSet, measure
 from noisybench.store import write_atomic
 
 TEXTS = ("md", "csv", "json")
-FORMS = ("html", *TEXTS, "svg", "png")
+FORMS = ("html", *TEXTS, "tex", "svg", "png")
 """What a report is written as; svg and png are its pictures."""
 
 
@@ -75,6 +75,12 @@ class Report:
 
         return html.render(self)
 
+    def to_latex(self) -> dict[str, str]:
+        """Name of a file -> text: booktabs tables, a document around them, and the bibliography."""
+        from noisybench.report import latex  # it knows the components' citations
+
+        return latex.files(self)
+
     def figures(self, form: str = "svg") -> dict[str, bytes]:
         """Name of a file -> picture, ``svg`` or ``png``."""
         from noisybench.report.figures import pictures
@@ -96,6 +102,8 @@ class Report:
             if form in texts:
                 files[f"report.{form}"] = texts[form]().encode()
                 files |= {"runs.csv": self.to_runs_csv().encode()} if form == "csv" else {}
+            elif form == "tex":
+                files |= {name: text.encode() for name, text in self.to_latex().items()}
             else:
                 files |= {f"figures/{name}": data for name, data in self.figures(form).items()}
         for name, data in files.items():

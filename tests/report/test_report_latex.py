@@ -1,0 +1,129 @@
+"""LaTeX: the tables, their citations, and that nothing in a name acts."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from studies import cell, plan, record, store, study
+
+from noisybench.report import report
+from noisybench.report.document import Report
+
+NAMES = ["50 % a_b & c", r"\input{/etc/passwd}", "Müller ϵ", "[2cm]", "*", "$x^2$ # ~", "}{", "雪 <script>"]
+
+
+def awkward(folder: Path) -> Report:
+    """A report whose names are full of what TeX acts on, with published scores and seven columns."""
+    rates = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    cells = [cell(name, rate) for rate in rates for name in NAMES]
+    cells += [cell("SAM", r, settings={"training__optimizer": {"name": "sam", "rho": 0.1, "base": {}}}) for r in rates]
+    for number, c in enumerate(cells):
+        c["runs"] = {seed: f"run-{number}-{seed}" for seed in c["runs"]}
+    records = [record(c, s, 70.0 + s + n % 9) for n, c in enumerate(cells) for s in (0, 1, 2)]
+    whole = plan(cells, description="100 % _plain_", suite="a_b", report={"accuracy": "last", "compare": ["idn"]})
+    return report(store(folder, whole, records), compare=["foret2021_table4"])
+
+
+def rows_of(text: str) -> list[tuple[int, list[str]]]:
+    """(number of columns, rows) of every tabular."""
+    out = []
+    for found in re.finditer(r"\\begin\{tabular\}\{(l r*|lr*)\}(.*?)\\end\{tabular\}", text, re.S):
+        lines = [line.strip() for line in found[2].split("\n") if line.strip().endswith(r"\\")]
+        out.append((len(found[1]), lines))
+    return out
+
+
+def check(text: str) -> None:
+    """ASCII, braces and environments nest, every row has its columns, and only commands of ours occur."""
+    assert text.isascii()
+    depth = 0
+    for c in re.sub(r"\\[{}\\]", "", text):
+        depth += {"{": 1, "}": -1}.get(c, 0)
+        assert depth >= 0
+    assert depth == 0
+    stack: list[str] = []
+    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
+        if kind == "begin":
+            stack.append(name)
+        else:
+            assert stack.pop() == name
+    assert stack == []
+    for columns, lines in rows_of(text):
+        for line in lines:
+            assert len(re.findall(r"(?<!\\)&", line)) == columns - 1, line
+    body = "\n".join(line for line in text.split("\n") if not line.startswith("%"))
+    assert not re.search(r"(?<!\\)[%#]", body)
+    assert not re.search(r"(?<!\\)_", re.sub(r"\\cite\{[^}]*\}", "", body).replace("report-tables", ""))
+    assert not re.search(r"\\\\\s*[\[*]", body)
+
+
+def test_tables_hold_what_the_report_says(tmp_path: Path) -> None:
+    folder, _, _ = study(tmp_path / "s", lambda m, r, s: 80.0 + 2 * s + 9 * (m == "SAM"), rates=(0.2, 0.4))
+    made = report(folder, compare=["foret2021_table4"])
+    text = made.to_latex()["report-tables.tex"]
+    assert r"\textbf{91.00 \ensuremath{\pm} " in text
+    assert r"method & symmetric 20 \% & symmetric 40 \% \\" in text
+    assert r"\toprule" in text
+    assert r"\bottomrule" in text
+    assert r"\cite{foret2021sam}" in text
+    assert r"95.1 ($-4.1$)" in text  # Foret et al. 2021, Table 4: SAM at 20 %
+    assert "example (version 1): test accuracy in \\%, last epoch, common recipe." in text
+    check(text)
+
+
+def test_whatever_the_names_the_tables_stay_whole(tmp_path: Path) -> None:
+    made = awkward(tmp_path / "s")
+    files = made.to_latex()
+    check(files["report-tables.tex"])
+    check(files["report.tex"])
+    assert [columns for columns, _ in rows_of(files["report-tables.tex"])][:2] == [6, 3]
+    assert r"\textbackslash{}input\textbraceleft{}/etc/passwd" in files["report-tables.tex"]
+    assert r"\input{/etc" not in files["report-tables.tex"]
+    labels = re.findall(r"\\label\{([^}]*)\}", files["report-tables.tex"])
+    assert len(labels) == len(set(labels)) == 2
+
+
+def test_methods_cite_their_papers_and_the_bib_has_exactly_these(tmp_path: Path) -> None:
+    files = awkward(tmp_path / "s").to_latex()
+    cited = {k for found in re.findall(r"\\cite\{([^}]*)\}", files["report-tables.tex"]) for k in found.split(",")}
+    assert {"foret2021sam", "krizhevsky2009cifar"} <= cited
+    assert re.search(r"^    SAM~\\cite\{foret2021sam\} &", files["report-tables.tex"], re.M)
+    assert set(re.findall(r"^@\w+\{(\w+),", files["report.bib"], re.M)) == cited
+
+
+def test_the_form_writes_three_files(tmp_path: Path) -> None:
+    folder, _, _ = study(tmp_path / "s", lambda m, r, s: 80.0)
+    paths = report(folder).write(tmp_path / "out", ["tex"])
+    assert [p.name for p in paths] == ["report.tex", "report-tables.tex", "report.bib"]
+    assert all(p.read_bytes() for p in paths)
+
+
+def test_smoke_says_so(tmp_path: Path) -> None:
+    sgd = cell("SGD", 0.4)
+    folder = store(tmp_path / "s", plan([sgd], smoke=True), [record(sgd, 0, 60.0)])
+    assert "Smoke run" in report(folder).to_latex()["report-tables.tex"]
+
+
+@pytest.mark.slow
+def test_it_compiles(tmp_path: Path) -> None:
+    engine = next((name for name in ("tectonic", "latexmk", "pdflatex") if shutil.which(name)), None)
+    if engine is None:
+        pytest.skip("no LaTeX here: neither tectonic, latexmk nor pdflatex is installed")
+    awkward(tmp_path / "s").write(tmp_path, ["tex"])
+    commands = {
+        "tectonic": [["tectonic", "report.tex"]],
+        "latexmk": [["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]],
+        "pdflatex": [
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"],
+            ["bibtex", "report"],
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"],
+        ],
+    }[engine]
+    for command in commands:
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
