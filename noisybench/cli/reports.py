@@ -1,4 +1,4 @@
-"""The commands beside ``report``: compare and cite."""
+"""The commands beside ``report``: compare, leaderboard and cite."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from noisybench.errors import InputError
 def register(app: typer.Typer) -> None:
     """Add these commands to the program's."""
     app.command()(compare)
+    app.command()(leaderboard)
     app.command()(cite)
 
 
@@ -44,6 +45,25 @@ def compare(
     if out is not None:
         write_atomic(out, contrast.FORMS[out.suffix](found).encode())
         typer.echo(f"\nWrote {out}")
+
+
+def leaderboard(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Every report.json in and below it counts.")],
+    out: Annotated[Path | None, typer.Option(help="FILE.html or FILE.md. Default: index.html in the folder.")] = None,
+) -> None:
+    """Order the methods of all reports under a folder by data set and noise, on one page with links."""
+    from noisybench.report import leaderboard as boards
+    from noisybench.store import write_atomic
+
+    out = out or folder / "index.html"
+    if out.suffix not in boards.FORMS:
+        raise InputError(f"--out {out}: a leaderboard is written as {' or '.join(boards.FORMS)}")
+    board = boards.gather(folder, out)
+    write_atomic(out, boards.FORMS[out.suffix](board).encode())
+    for name, why in board.skipped:
+        typer.echo(f"Left out: {name}: {why}")
+    reports = "1 report" if board.reports == 1 else f"{board.reports} reports"
+    typer.echo(f"{reports}, {len(board.tables)} tables: {out}")
 
 
 def cite(

@@ -110,3 +110,14 @@ def test_compare_prints_writes_and_exits_0(tmp_path, finished, nb) -> None:
     assert ".md, .csv, .json" in err
     code, _, err = nb("compare", str(finished), str(tmp_path / "nowhere"))
     assert (code, err.count("\n")) == (2, 1)
+
+
+def test_leaderboard_writes_one_page_over_all_reports(tmp_path, finished, nb) -> None:
+    nb("report", str(finished), "--out", str(tmp_path / "all/one"), "--format", "json,tex")
+    assert (tmp_path / "all/one/report.bib").exists()
+    code, out, _ = nb("leaderboard", str(tmp_path / "all"))
+    assert code == 0
+    assert "1 reports" not in out
+    assert 'href="one/report.json"' in (tmp_path / "all/index.html").read_text()
+    code, _, err = nb("leaderboard", str(tmp_path / "all"), "--out", str(tmp_path / "x.pdf"))
+    assert (code, err.count("\n")) == (2, 1)
