@@ -43,7 +43,7 @@ def run_suite(
     from noisybench.data import DataFolder, default_data_dir, is_available
     from noisybench.execute.local import Stop
     from noisybench.execute.resources import choose_workers
-    from noisybench.execute.study import fingerprints, run_study, take_stock
+    from noisybench.execute.study import fingerprints, open_set_prints, run_study, take_stock
     from noisybench.execute.work import Session
     from noisybench.store import Store
     from noisybench.suite import build_plan, check_plan, load_suite, select, smoke_suite
@@ -70,7 +70,7 @@ def run_suite(
     if smoke and plan["synthetic"]:
         console.print("The data set is not here: this smoke run uses synthetic images of the same shape.")
     check_plan(store.sound_plan(change=False)[0], plan)  # before anything is downloaded
-    prints = fingerprints(runs, folder)
+    prints = fingerprints(runs, folder) | open_set_prints(store, runs, folder)
     store = Store.open(store.root)
     with store.plan_lock():
         stored, problem = store.sound_plan(change=True)

@@ -17,7 +17,7 @@ from noisybench.spec import RunSpec, at, canonical_json
 from noisybench.store import Store, damage, set_aside
 from noisybench.train import checkpoint
 from noisybench.train.kept import load_subset, other_images, release, share_data
-from noisybench.train.setup import fetch_noise_files
+from noisybench.train.setup import fetch_noise_files, open_set_noise
 
 
 @dataclass
@@ -46,6 +46,28 @@ def fingerprints(runs: Iterable[RunSpec], folder: DataFolder) -> dict[str, str]:
     return {key: load_subset(data, folder).fingerprint for key, data in blocks.items()}
 
 
+def open_set_prints(store: Store, runs: Iterable[RunSpec], folder: DataFolder) -> dict[str, str]:
+    """Hashes of the open-set images that settled runs with images of another data set would get now, by ``_open_key``:
+    that data has no fingerprint in a record, the images put among the others have."""
+    found: dict[str, str] = {}
+    for spec in runs:
+        if at(spec.data, "noise.open_set.from") and (store.folder(spec.run_id) / "record.json").exists():
+            key = _open_key(spec)
+            if key not in found:
+                made = open_set_noise(spec.data, load_subset(spec.data, folder), _noise_seed(spec), folder)
+                found[key] = str(made.sha256)
+    return found
+
+
+def _noise_seed(spec: RunSpec) -> int:
+    fixed = at(spec.data, "noise.seed")
+    return spec.seed if fixed is None else int(fixed)
+
+
+def _open_key(spec: RunSpec) -> str:
+    return canonical_json(["open_set", spec.data["dataset"], spec.data["noise"], _noise_seed(spec)])
+
+
 def take_stock(
     store: Store,
     runs: Iterable[RunSpec],
@@ -70,6 +92,7 @@ def take_stock(
             damaged = damage(home, record)
             reason = "; ".join(damaged.values()) or _why_redo(store, spec, record, standing, retry_failed)
             stale = _stale(record, prints.get(canonical_json(spec.data["dataset"])))
+            stale = stale or _stale_open_set(spec, record, prints)
             if stale and not replace_stale:
                 raise StaleData(
                     f"{home}: its record was made from other data (fingerprint {stale[:12]}) than "
@@ -109,6 +132,14 @@ def _stale(record: Mapping[str, Any], fingerprint: str | None) -> str | None:
     if data is None or fingerprint is None or data["fingerprint"] == fingerprint:
         return None
     return str(data["fingerprint"])
+
+
+def _stale_open_set(spec: RunSpec, record: Mapping[str, Any], prints: Mapping[str, str]) -> str | None:
+    noise = record["result"]["noise"]
+    if noise is None or not at(spec.data, "noise.open_set.from"):
+        return None
+    made, now = str(noise.get("open_set_sha256")), prints.get(_open_key(spec))
+    return made if now is not None and now != made else None
 
 
 def _why_redo(
