@@ -16,6 +16,10 @@ PROTOCOL = 1
 """Raised whenever trainer, seeding, split or augmentation change results; part of every run's identity."""
 
 
+MAX_SLUG = 230
+"""Characters of a run id before its hash: with ``.lease`` behind it an id is still a file's name."""
+
+
 @dataclass(frozen=True)
 class Slot:
     """Where a component sits in a spec: its path, its family and the key that holds its name."""
@@ -174,4 +178,4 @@ def slug(data: Mapping[str, Any]) -> str:
     parts += [at(data, "method.averaging.kind")] if at(data, "method.averaging") else []
     parts += ["relabel"] if at(data, "method.relabel") else []
     parts += [f"s{data['seed']}"]
-    return re.sub(r"[^a-z0-9.]+", "-", "-".join(str(p) for p in parts).lower()).strip("-")
+    return re.sub(r"[^a-z0-9.]+", "-", "-".join(str(p) for p in parts).lower()).strip("-.")[:MAX_SLUG]

@@ -50,6 +50,11 @@ OLD_SECONDS = 600.0
 """A half-written file that nobody has touched for so long is nobody's."""
 
 
+def plain_name(name: str) -> bool:
+    """True for a name that stays in the folder it is put in, on every system."""
+    return bool(name) and name.isprintable() and not name.startswith(".") and not set(name) & set("/\\:")
+
+
 def damage(home: Path, record: Mapping[str, Any]) -> dict[Path, str]:
     """Files of a settled run that are not what its record says -> what is wrong. Weights may be missing, by choice."""
     if record["result"]["status"] == "failed":
@@ -89,7 +94,9 @@ class Store:
         return cls(root, locks.choose(store._lock_folder()))
 
     def folder(self, run_id: str) -> Path:
-        """Where a run lives; not made here."""
+        """Where a run lives; not made here. StoreError for an id that is no plain name and would lead elsewhere."""
+        if not plain_name(run_id):
+            raise StoreError(f"{self.root}: '{run_id[:60]}' is no run id: a run's folder lies in the store itself")
         return self.root / run_id
 
     def require(self) -> None:

@@ -91,3 +91,8 @@ def test_another_version_of_a_component_is_another_run(monkeypatch):
     assert of().run_id != before
     monkeypatch.setitem(registry._components, ("loss", "ce"), dataclasses.replace(component, origin="sha256:1"))
     assert of().run_id != before
+
+
+def test_an_id_is_short_enough_for_a_file_name():
+    data = {**DATA, "dataset": {**DATA["dataset"], "id": "x" * 4000}}
+    assert len(RunSpec.of(data, defaults=DEFAULTS).run_id) == 230 + 1 + 12

@@ -69,7 +69,7 @@ def _train_again(home: Path, record: Mapping[str, Any], folder: DataFolder, devi
         store = Store(Path(place) / "store")
         store.folder(spec.run_id).mkdir(parents=True)
         if spec.teacher is not None:
-            _lend_teacher(home.parent / spec.teacher, store.folder(spec.teacher))
+            _lend_teacher(Store(home.parent).folder(spec.teacher), store.folder(spec.teacher))
         threads = int(record["provenance"].get("threads") or 1)
         return train(spec, store, folder, device=device, threads=threads, keep_weights="no")
 

@@ -54,13 +54,27 @@ def load_encoder(name: str, weights: str | None) -> nn.Module:
 def _fill(encoder: nn.Module, name: str, weights: str) -> None:
     """All weights of an encoder from a file; a classifier in it is left out."""
     try:
-        state = importlib.import_module("timm.models").load_state_dict(weights)
+        state = read_state(weights)
         missing = encoder.load_state_dict(state, strict=False).missing_keys
     except Exception as error:  # an unreadable file, or weights of another shape
         raise ParameterError(f"{weights} does not fit '{name}' ({_reason(error)})", key="weights") from None
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing:
         raise ParameterError(f"{weights} does not fit '{name}' (it has no '{missing[0]}')", key="weights")
+
+
+def read_state(path: str) -> dict[str, torch.Tensor]:
+    """The state dict in a ``.safetensors`` or torch file, under one of the keys training scripts use, without the
+    prefix of parallel training. Only tensors and plain values are read: a pickled program is refused."""
+    if path.endswith(".safetensors"):
+        state = importlib.import_module("safetensors.torch").load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
+        if isinstance(state.get(key), dict):
+            state = state[key]
+            break
+    return {name.removeprefix("module."): value for name, value in state.items()}
 
 
 def _reason(error: Exception) -> str:
