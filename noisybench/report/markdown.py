@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 
 def escape(text: str) -> str:
-    """Text as Markdown shows it, on one line: no emphasis, no HTML, no table cell begins or ends in it."""
+    """Text as Markdown shows it, on one line: no emphasis, no HTML, no link, no table cell begins or ends in it."""
     text = re.sub(r"\s+", " ", text).strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\|*`])", r"\\\1", text)
+    text = re.sub(r"([\\|*`])", r"\\\1", text)
+    return re.sub(r"\](?=[(:])", r"\\]", text)  # no link is made
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -149,6 +150,9 @@ def _read_plan(run_dir: Path) -> Mapping[str, Any]:
 
 def _study(run_dir: Path, plan: Mapping[str, Any]) -> Study:
     planned = {run_id: seed for cell in plan["cells"] for seed, run_id in cell["runs"].items()}
+    for run_id in planned:
+        if not isinstance(run_id, str) or not re.fullmatch(r"[\w][\w.-]*", run_id):
+            raise ValueError(f"'{str(run_id)[:60]}' is no run id")
     records: dict[str, Mapping[str, Any]] = {}
     damaged: dict[str, str] = {}
     for run_id, seed in sorted(planned.items()):

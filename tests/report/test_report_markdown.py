@@ -176,4 +176,5 @@ def test_headings_stand_alone_and_the_text_ends_with_one_line_break(tmp_path: Pa
 
 def test_escape() -> None:
     assert escape("a  b\nc") == "a b c"
+    assert escape("[x](javascript:run) ![y](z) [w]: v [m=8]") == r"[x\](javascript:run) ![y\](z) [w\]: v [m=8]"
     assert escape("x_y [z] & <w>|*") == "x_y [z] &amp; &lt;w&gt;\\|\\*"

@@ -133,3 +133,11 @@ def test_a_damaged_plan_is_a_store_error(tmp_path: Path, text: str, message: str
 def test_seeds_are_ordered_as_numbers(tmp_path: Path) -> None:
     folder = store(tmp_path / "s", plan([cell("SGD", 0.4, seeds=(10, 2, 1))]), [])
     assert [run.seed for run in read_study(folder).cells[0].runs] == ["1", "2", "10"]
+
+
+@pytest.mark.parametrize("run_id", ["../elsewhere", "/etc", "a/b", "..", "", "a\\b"])
+def test_a_plan_cannot_name_folders_outside_the_store(tmp_path: Path, run_id: str) -> None:
+    sgd = cell("SGD", 0.4)
+    sgd["runs"]["0"] = run_id
+    with pytest.raises(StoreError, match="is no run id"):
+        read_study(store(tmp_path / "s", plan([sgd]), []))
