@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -63,16 +65,22 @@ class Made:
     command: str
 
 
-def made(study: Study, cell: Cell) -> Made:
-    """All that plan and records say on one cell."""
+def made(study: Study, cell: Cell, several: frozenset[str] | None = None) -> Made:
+    """All that plan and records say on one cell. ``several``: what ``varying`` finds, where it is known already."""
     return Made(
         cell,
-        text_of(cell.settings),
+        "\n".join(_block(key, json.dumps(value)) for key, value in cell.settings.items()),
         tuple(differences(cell.settings)),
         tuple(facts(cell)),
         tuple(_run(run) for run in cell.runs),
-        command(study, cell),
+        command(study, cell, varying(study) if several is None else several),
     )
+
+
+@functools.lru_cache(maxsize=4096)
+def _block(key: str, settings: str) -> str:
+    """YAML of one block of the settings, given as JSON; most cells share most blocks."""
+    return text_of({key: json.loads(settings)})
 
 
 def text_of(value: Any) -> str:
@@ -224,16 +232,26 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def command(study: Study, cell: Cell) -> str:
+KEYS = {"method": "variant", "noise": "noise", "dataset": "dataset", "model": "model"}
+"""Key of ``--only`` -> the name of a cell that it takes."""
+
+
+def varying(study: Study) -> frozenset[str]:
+    """Keys of ``--only`` that tell the cells of a study apart."""
+    return frozenset(key for key, name in KEYS.items() if len({getattr(cell, name) for cell in study.cells}) > 1)
+
+
+def command(study: Study, cell: Cell, several: frozenset[str]) -> str:
     """What trains this cell again: its suite by name where it ships with the package, else by its file."""
     suite = cell.suite or study.suite
     name = suite.removesuffix("-smoke") if study.smoke else suite
     source = name if name in _shipped() else f"{name}.yaml"
     parts = ["noisybench", "run", source, *(["--smoke"] if study.smoke else [])]
-    for key in ("method", "noise", "dataset", "model"):
-        value = cell.variant if key == "method" else getattr(cell, key)
-        several = len({c.variant if key == "method" else getattr(c, key) for c in study.cells}) > 1
-        if several and "|" not in value:
+    for key, attribute in KEYS.items():
+        value = getattr(cell, attribute)
+        if cell.suite is not None:  # merged: a name that was taken has its suite's behind it
+            value = re.sub(rf" \({re.escape(cell.suite)}( in .*)?\)$", "", value)
+        if key in several and "|" not in value:
             parts += ["--only", f"{key}={value}"]
     return " ".join(shlex.quote(part) for part in parts)
 

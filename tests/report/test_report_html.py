@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from studies import cell, plan, record, store
 
+from noisybench.errors import InputError
 from noisybench.report import report
 
 NAMES = ("SGD", "Mixup", "<script>alert('x')</script>", "=cmd|' /C calc'!A0", "Müller_ß", '"onload="x', "N" * 300)
@@ -213,3 +214,12 @@ def test_light_dark_paper_and_little_motion(page: Node) -> None:
     style = page.all("style")[0].text
     for word in ("prefers-color-scheme: dark", "prefers-reduced-motion", "@media print", ":focus-visible"):
         assert word in style
+
+
+def test_page_and_pictures_are_written(tmp_path: Path, folder: Path, text: str) -> None:
+    paths = report(folder).write(tmp_path, ["html", "svg"])
+    found = [path.relative_to(tmp_path).as_posix() for path in paths]
+    assert found == ["report.html", "figures/accuracy.svg", "figures/seeds.svg", "figures/cost.svg"]
+    assert paths[0].read_text(encoding="utf-8") == text
+    with pytest.raises(InputError, match="no report form 'htlm'; did you mean 'html'"):
+        report(folder).write(tmp_path, ["htlm"])

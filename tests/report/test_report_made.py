@@ -12,7 +12,7 @@ import pytest
 from studies import SETTINGS, cell, plan, record, store
 
 from noisybench.report import report
-from noisybench.report.made import UNKNOWN, command, differences, duration, made
+from noisybench.report.made import UNKNOWN, command, differences, duration, made, varying
 from noisybench.suite import build_plan, load_suite, select
 
 SUITE = """
@@ -59,7 +59,7 @@ def test_the_command_trains_just_this_cell(expansion: Any, tmp_path: Path) -> No
     (tmp_path / "plan.json").write_text(json.dumps(build_plan(expansion)), encoding="utf-8")
     study = report(tmp_path).study
     for planned in study.cells:
-        words = shlex.split(command(study, planned))
+        words = shlex.split(command(study, planned, varying(study)))
         assert words[:3] == ["noisybench", "run", "mine.yaml"]
         conditions = [value for flag, value in zip(words[3::2], words[4::2], strict=True) if flag == "--only"]
         assert select(expansion, conditions) == {run.run_id for run in planned.runs}
@@ -67,7 +67,7 @@ def test_the_command_trains_just_this_cell(expansion: Any, tmp_path: Path) -> No
 
 def test_a_shipped_suite_is_named_and_a_smoke_run_stays_one(tmp_path: Path) -> None:
     study = report(store(tmp_path, plan([cell("SGD", 0.4)], suite="quickstart-smoke", smoke=True), [])).study
-    assert command(study, study.cells[0]) == "noisybench run quickstart --smoke"
+    assert command(study, study.cells[0], varying(study)) == "noisybench run quickstart --smoke"
 
 
 def test_facts_of_the_records(tmp_path: Path) -> None:
@@ -96,3 +96,13 @@ def test_facts_of_the_records(tmp_path: Path) -> None:
 
 def test_durations() -> None:
     assert [duration(s) for s in (1.234, 59.9, 200, 7500)] == ["1.23 s", "59.9 s", "3 min 20 s", "2 h 05 min"]
+
+
+def test_in_a_merged_report_a_cell_names_its_own_suite(tmp_path: Path) -> None:
+    one = store(tmp_path / "one", plan([cell("SGD", 0.4)], suite="one"), [])
+    other = cell("SGD", 0.4, settings={"training__optimizer__lr": 0.5})
+    other["runs"] = {seed: f"other-{seed}" for seed in other["runs"]}
+    two = store(tmp_path / "two", plan([other], suite="two"), [])
+    study = report(one, two).study
+    told = [command(study, planned, varying(study)) for planned in study.cells]
+    assert told == ["noisybench run one.yaml --only method=SGD", "noisybench run two.yaml --only method=SGD"]

@@ -14,7 +14,7 @@ from noisybench.report.figures import MOST_TABLES, Picture, pictures
 from noisybench.report.grid import Grid
 from noisybench.report.html.tables import Table, table
 from noisybench.report.html.views import views
-from noisybench.report.made import Made, duration, made
+from noisybench.report.made import Made, duration, made, varying
 from noisybench.report.notes import Footnotes
 from noisybench.report.published import Comparison, alone_by_method
 from noisybench.report.results import RULES
@@ -63,7 +63,7 @@ def render(report: Report) -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     notes, seen = Footnotes(), views(report)
-    cells = report.study.cells
+    cells, several = report.study.cells, varying(report.study)
     places = {id(cell): number for number, cell in enumerate(cells)}
     columns: dict[str, int] = {}
     shorts: dict[int, str] = {}
@@ -98,7 +98,7 @@ def render(report: Report) -> str:
         overall=_overall(report),
         published=any(comparison.partners for found in report.comparisons for comparison in found),
         notes=list(notes),
-        made=[_summary(report, made(report.study, cell)) for cell in cells],
+        made=[_summary(made(report.study, cell, several), several) for cell in cells],
         duration=duration,
         rule_names=RULES,
         most_tables=MOST_TABLES,
@@ -111,11 +111,10 @@ def _asset(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8").strip()
 
 
-def _summary(report: Report, found: Made) -> tuple[str, str, Made]:
+def _summary(found: Made, several: frozenset[str]) -> tuple[str, str, Made]:
     """Name, and what became of the runs in few words."""
     cell = found.cell
-    several = [key for key in ("dataset", "model") if len({getattr(c, key) for c in report.study.cells}) > 1]
-    name = ", ".join([cell.variant, cell.noise, *(getattr(cell, key) for key in several)])
+    name = ", ".join([cell.variant, cell.noise, *(getattr(cell, k) for k in ("dataset", "model") if k in several)])
     return name, f"{len(cell.finished)} of {len(cell.runs)} runs finished", found
 
 
