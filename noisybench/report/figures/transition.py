@@ -42,7 +42,7 @@ def pictures(grid: Grid) -> list[Picture]:
         for panel in axes[len(columns) :]:
             panel.set_visible(False)
 
-    text = "Measured transition matrices: of each true class (row) the share in % that carries each label (column)."
+    text = "Of each true class (row) the share in % that carries each label (column)."
     return [Picture("transition", "Measured transition matrices", text, (3.5 * across + 0.2, 3.4 * down + 0.1), paint)]
 
 
