@@ -11,7 +11,7 @@ import torch
 from noisybench.data import DataFolder
 from noisybench.store import Store
 from noisybench.suite import load_suite
-from noisybench.train.numerics import choose_numerics
+from noisybench.train.numerics import choose_numerics, settle_cuda
 from noisybench.train.setup import gather
 from noisybench.train.trainer import Run
 
@@ -92,6 +92,7 @@ class OwnLoop:
             setting.device,
             setting.threads,
         )
+        settle_cuda(numerics.device)
         self.run = Run(self.spec, store, materials, numerics, lambda event: None, lambda: None, "no")
         store.write_spec(self.spec)
 
@@ -113,8 +114,8 @@ class OwnLoop:
         torch.set_num_threads(self.setting.threads)
         algorithm, task = self.run.algorithm, self.run.task
         loader = algorithm.loader(self.run.phases[0])
-        batch = next(iter(task.batches(loader, 0)))
         algorithm.begin_epoch(0, loader)
+        batch = next(iter(task.batches(loader, 0)))
         start = time.perf_counter()
         for _ in range(len(loader)):
             algorithm.step(batch)

@@ -168,8 +168,8 @@ class MetaWeighting(OneNetwork):
             return max(1, int(SHARE * images) // classes) if self.oracle else PER_CLASS
         if meta_size < classes:
             raise ParameterError(f"must be at least the number of classes, {classes}, not {meta_size}", key="meta_size")
-        if meta_size > images // 2:
-            message = f"must leave at least half of the {images} training images, not take {meta_size}"
+        if meta_size > images * 2 // 3:
+            message = f"must leave at least a third of the {images} training images, not take {meta_size}"
             raise ParameterError(message, key="meta_size")
         return meta_size // classes
 

@@ -133,7 +133,7 @@ def why_nothing(
 
 
 def finish(suite: Suite, cell: Cell) -> None:
-    """Hash the files its components name, shrink it for a smoke run, mark what knows too much and what answers with several networks."""
+    """Hash the files its components name, shrink it for a smoke run, mark oracles and networks that answer together."""
     cell.files = _files(cell, suite.directory)
     algorithm = cell.data["method"]["algorithm"]
     if algorithm.get("oracle") is True:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noisybench.cli.app import main
 from noisybench.bench.noise import measure_noise, sample_by_sample
+from noisybench.cli.app import main
 from noisybench.noise import inject, measured_transition, read_labels
 
 Command = Callable[..., tuple[int, str, str]]

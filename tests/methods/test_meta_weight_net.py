@@ -100,7 +100,7 @@ def test_the_clean_set_is_two_percent_unless_a_size_is_stated():
 def test_impossible_sizes_are_refused(oracle):
     with pytest.raises(InputError, match="meta_size: must be at least the number of classes, 4, not 3"):
         build(NAME | {"oracle": oracle, "meta_size": 3})
-    with pytest.raises(InputError, match="meta_size: must leave at least half of the 180 training images"):
+    with pytest.raises(InputError, match="meta_size: must leave at least a third of the 180 training images"):
         build(NAME | {"oracle": oracle, "meta_size": 91})
 
 

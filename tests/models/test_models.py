@@ -18,7 +18,12 @@ REFERENCE = Path(__file__).parents[1] / "reference"
 NAMES = registry.names("model")
 SMALLEST = {"cnn9": 28, "airbench_cnn": 9}  # the networks that cannot take 8x8
 # Small enough for a test on one core where the network can be made so; the heavy ones run at the smallest size only.
-PARAMS = {"wrn": {"depth": 10, "widen": 2}, "mlp": {"width": 32}, "small_cnn": {"width": 8}, "airbench_cnn": {"width": 8}}
+PARAMS = {
+    "wrn": {"depth": 10, "widen": 2},
+    "mlp": {"width": 32},
+    "small_cnn": {"width": 8},
+    "airbench_cnn": {"width": 8},
+}
 
 
 def seeded(name: str, shape: tuple[int, int, int], classes: int, **params) -> nn.Module:
