@@ -101,7 +101,7 @@ def test_impossible_sizes_are_refused(oracle):
     with pytest.raises(InputError, match="meta_size: must be at least the number of classes, 4, not 3"):
         build(NAME | {"oracle": oracle, "meta_size": 3})
     with pytest.raises(InputError, match="meta_size: must leave at least a third of the 180 training images"):
-        build(NAME | {"oracle": oracle, "meta_size": 91})
+        build(NAME | {"oracle": oracle, "meta_size": 121})
 
 
 def test_without_oracle_the_smallest_losses_by_noisy_labels_are_the_meta_set():
