@@ -165,7 +165,7 @@ class Task:
         if network is not None:
             images = images.contiguous(memory_format=self._memory_format)
         with self.autocast():
-            logits = (network or model)(images)
+            logits = (model if network is None else network)(images)
         return logits.float()
 
     @property

@@ -69,6 +69,9 @@ class Spy:
     def __init__(self):
         self.batches = []
 
+    def __len__(self) -> int:
+        raise TypeError("a compiled network has no length, and so no truth value")
+
     def __call__(self, model, images, precision):
         def network(images):
             self.batches.append((len(images), model.training, torch.is_grad_enabled()))
