@@ -69,15 +69,18 @@ class Spy:
     def __init__(self):
         self.batches = []
 
-    def __len__(self) -> int:
-        raise TypeError("a compiled network has no length, and so no truth value")
-
     def __call__(self, model, images, precision):
-        def network(images):
-            self.batches.append((len(images), model.training, torch.is_grad_enabled()))
-            return model(images)
+        spy = self
 
-        return network
+        class Network:
+            def __len__(self):  # as torch's own: asking for its truth value raises
+                raise TypeError("has no length")
+
+            def __call__(self, images):
+                spy.batches.append((len(images), model.training, torch.is_grad_enabled()))
+                return model(images)
+
+        return Network()
 
 
 @pytest.fixture
