@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from noisybench.execute.local import Stop
+from noisybench.execute.executor import Stop
 
 END_SECONDS = 9.0
 """Seconds after the first signal by which the command ends, whatever hangs."""

@@ -41,7 +41,8 @@ def run_suite(
     """Returns the exit code (design 4.10)."""
     from noisybench import registry
     from noisybench.data import DataFolder, default_data_dir, is_available
-    from noisybench.execute.local import Stop
+    from noisybench.execute.executor import Stop
+    from noisybench.execute.local import Local
     from noisybench.execute.resources import choose_workers
     from noisybench.execute.study import fingerprints, open_set_prints, run_study, take_stock
     from noisybench.execute.work import Session
@@ -100,7 +101,7 @@ def run_suite(
     progress = Progress(len(runs), len(standing.settled), hands, display_names(expansion, runs), console)
     stop = Stop()
     with stopping(stop), progress:
-        outcome = run_study(session, runs, standing, progress, stop, workers=hands, timeout=limit, fail_fast=fail_fast)
+        outcome = run_study(session, runs, standing, progress, stop, Local(hands, limit), fail_fast=fail_fast)
     if outcome.broken is not None:
         raise StoreError(f"{outcome.broken}; put that right and run the same command again: what is done stays done")
     if outcome.interrupted:

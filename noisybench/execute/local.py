@@ -3,51 +3,55 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from typing import Any
 
+from noisybench.errors import DataError
+from noisybench.execute.executor import Stop, take_end
 from noisybench.execute.hand import Hand, hire
 from noisybench.execute.queue import Queue
 from noisybench.execute.work import Event, Session, execute, settle_for
 from noisybench.spec import RunSpec
+from noisybench.train.kept import release, share_data
 
-EPOCH_GRACE = 5.0
-"""Seconds a run may take to finish its epoch once somebody asked to stop."""
-SAVE_GRACE = 2.5
-"""Seconds after that, for its checkpoint; a worker that is still busy then is ended."""
 DEATHS = 3
 """A run whose worker died this often is settled as failed; so many workers that die unready end the command."""
 
 
-class Stop:
-    """A request to stop, shared with the workers."""
+@dataclass(frozen=True)
+class Local:
+    """Worker processes of this machine; 0 workers: this process. ``timeout``: seconds a worker may take with a run."""
 
-    def __init__(self) -> None:
-        self.at = multiprocessing.get_context("spawn").Value("d", 0.0, lock=False)
-
-    def request(self) -> None:
-        """Give every run EPOCH_GRACE seconds to end its epoch and save."""
-        if not self.at.value:
-            self.at.value = time.monotonic() + EPOCH_GRACE
+    workers: int
+    timeout: float | None = None
 
     @property
-    def requested(self) -> bool:
-        """True once somebody asked."""
-        return bool(self.at.value)
+    def parallel(self) -> int:
+        """Runs at once."""
+        return self.workers
 
-    @property
-    def overdue(self) -> bool:
-        """True when everything should have stopped by now."""
-        return self.requested and time.monotonic() > self.at.value + SAVE_GRACE
+    def work(self, session: Session, queue: Queue, observe: Callable[[Event], None], stop: Stop) -> str | None:
+        """Train what is in the queue; returns why nothing can go on, or None."""
+        if self.workers == 0:
+            return run_here(session, queue, observe, stop)
+        with _one_copy(session, queue.waiting) as sharing:
+            return run_in_workers(sharing, queue, observe, stop, self.workers, timeout=self.timeout)
 
-    def deadline(self) -> float | None:
-        """When epochs are given up, or None."""
-        return self.at.value or None
+
+@contextlib.contextmanager
+def _one_copy(session: Session, runs: Sequence[RunSpec]) -> Iterator[Session]:
+    """A session whose workers share this process's data sets. Data that cannot be loaded is left to the runs."""
+    shared = None
+    with contextlib.suppress(DataError):
+        shared = share_data([spec.data for spec in runs], session.folder)
+    try:
+        yield replace(session, shared=shared)
+    finally:
+        release(shared)
 
 
 def run_here(session: Session, queue: Queue, observe: Callable[[Event], None], stop: Stop) -> str | None:
@@ -58,7 +62,7 @@ def run_here(session: Session, queue: Queue, observe: Callable[[Event], None], s
             time.sleep(0.2)
             continue
         observe({"type": "start", "run_id": spec.run_id})
-        broken = _take(queue, spec, execute(session, spec, observe, stop.deadline), observe)
+        broken = take_end(queue, spec, execute(session, spec, observe, stop.deadline), observe)
         if broken:
             return broken
     return None
@@ -179,7 +183,7 @@ class Crew:
                 self._take(spec, event)
 
     def _take(self, spec: RunSpec, event: Event) -> None:
-        self.broken = _take(self.queue, spec, event, self.observe) or self.broken
+        self.broken = take_end(self.queue, spec, event, self.observe) or self.broken
 
     def _end_late(self) -> None:
         """End workers that hang; their runs are settled with where they hung."""
@@ -216,16 +220,3 @@ class Crew:
             return
         reason = f"its worker {why}, {DEATHS} times"
         self._take(spec, settle_for(self.session, spec, reason, words))
-
-
-def _take(queue: Queue, spec: RunSpec, event: Event, observe: Callable[[Event], None]) -> str | None:
-    """Act on how a run ended; returns why nothing can go on, or None."""
-    if event["type"] == "broken":
-        return str(event["text"])
-    if event["type"] == "busy":
-        queue.put_off(spec)
-    observe(event)
-    if event["type"] == "settled":
-        for run_id in queue.settle(spec.run_id, event["status"], event.get("error") or event["status"]):
-            observe({"type": "blocked", "run_id": run_id, "text": queue.blocked[run_id]})
-    return None

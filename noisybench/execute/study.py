@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from noisybench.data import DataFolder
-from noisybench.errors import DataError, StaleData
-from noisybench.execute.local import Stop, run_here, run_in_workers
+from noisybench.errors import StaleData
+from noisybench.execute.executor import Executor, Stop
 from noisybench.execute.plan import in_order
 from noisybench.execute.queue import Queue
 from noisybench.execute.work import Event, Session
 from noisybench.spec import RunSpec, at, canonical_json
 from noisybench.store import Store, damage, set_aside
 from noisybench.train import checkpoint
-from noisybench.train.kept import load_subset, other_images, release, share_data
+from noisybench.train.kept import load_subset, other_images
 from noisybench.train.setup import fetch_noise_files, open_set_noise
 
 
@@ -202,14 +201,13 @@ def run_study(
     standing: Standing,
     observe: Callable[[Event], None],
     stop: Stop,
+    executor: Executor,
     *,
-    workers: int,
-    timeout: float | None = None,
     fail_fast: bool = False,
 ) -> Outcome:
-    """Train what is to do and count how everything ended.
+    """Train what is to do, by ``executor``, and count how everything ended.
 
-    ``timeout``: seconds a worker may take with one run. ``fail_fast``: the first failure asks everything to stop.
+    ``fail_fast``: the first failure asks everything to stop.
     A student that was settled against predictions its redone teacher has replaced is taken up again in a second round
     (none, when the teacher's predictions came out the same).
     """
@@ -232,12 +230,8 @@ def run_study(
     todo = list(standing.todo)
     while todo and not broken and not stop.requested:
         finished = {run_id for run_id, status in statuses.items() if status == "finished"}
-        queue = Queue(in_order(todo, session.folder, workers), finished)
-        if workers == 0:
-            broken = run_here(session, queue, note, stop)
-        else:
-            with _one_copy(session, todo) as sharing:
-                broken = run_in_workers(sharing, queue, note, stop, workers, timeout=timeout)
+        queue = Queue(in_order(todo, session.folder, executor.parallel), finished)
+        broken = executor.work(session, queue, note, stop)
         if broken or stop.requested:
             break
         todo = take_stock(session.store, [s for s in runs if s.teacher and s.run_id in standing.settled], {}).todo
@@ -251,15 +245,3 @@ def run_study(
     left = [spec for spec in runs if spec.run_id not in statuses and spec.run_id not in reasons]
     failed_fast = fail_fast and any(status == "failed" for status in statuses.values())
     return Outcome(counts, failed | reasons, stop.requested and bool(left) and not failed_fast, broken, bool(left))
-
-
-@contextlib.contextmanager
-def _one_copy(session: Session, runs: Sequence[RunSpec]) -> Iterator[Session]:
-    """A session whose workers share this process's data sets. Data that cannot be loaded is left to the runs."""
-    shared = None
-    with contextlib.suppress(DataError):
-        shared = share_data([spec.data for spec in runs], session.folder)
-    try:
-        yield replace(session, shared=shared)
-    finally:
-        release(shared)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Session:
     first_seed: int = 0
     leases: LeaseTimes | None = None
     shared: SharedData | None = None
+    place: Mapping[str, str] = field(default_factory=lambda: {"executor": "local"})  # for the record
 
     @property
     def store(self) -> Store:
@@ -89,6 +90,7 @@ def execute(
                     observe=lambda event: _log(store, event, observe),
                     stop_after=stop_after,
                     keep_weights=session.weights(spec.seed),
+                    place=session.place,
                 )
             except Interrupted:
                 return base | {"type": "interrupted"}
@@ -97,7 +99,7 @@ def execute(
             except (Exception, SystemExit) as error:
                 if isinstance(error, OSError) and error.errno in MACHINE:
                     raise
-                record = write_failure(store, spec, error, device=session.device)
+                record = write_failure(store, spec, error, device=session.device, place=session.place)
             return _told(store, record)
     except Timeout:
         return base | {"type": "busy"}
@@ -118,7 +120,7 @@ def settle_for(session: Session, spec: RunSpec, reason: str, trace: str | None) 
         with store.lock(spec.run_id).acquire(timeout=0):
             record, _ = store.settled(spec.run_id)
             if record is None:  # it did not die after its last word
-                record = write_failure(store, spec, reason, device=session.device, trace=trace)
+                record = write_failure(store, spec, reason, device=session.device, trace=trace, place=session.place)
             return _told(store, record)
     except Timeout:
         return {"type": "busy", "run_id": spec.run_id}

@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,13 @@ def write(run: Run, status: str) -> dict[str, Any]:
 
 
 def write_failure(
-    store: Store, spec: RunSpec, error: BaseException | str, *, device: str, trace: str | None = None
+    store: Store,
+    spec: RunSpec,
+    error: BaseException | str,
+    *,
+    device: str,
+    trace: str | None = None,
+    place: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Settle a run that raised, ran out of memory or time, or was killed; ``trace``: where, if somebody knows."""
     text = error if isinstance(error, str) else _describe(error)
@@ -79,7 +86,7 @@ def write_failure(
     first = next((line for line in text.splitlines() if line.strip()), "unknown")
     told = {"error": _writable(first), "traceback": None if trace is None else _writable(trace), "finished": now()}
     store.check(spec.run_id)
-    return store.write_record(spec.run_id, result, told | describe(device))
+    return store.write_record(spec.run_id, result, told | describe(device) | {"place": dict(place or {})})
 
 
 def _describe(error: BaseException) -> str:
@@ -275,4 +282,5 @@ def _provenance(run: Run) -> dict[str, Any]:
         "environments": run.progress.environments,
         "started": run.progress.started,
         "finished": now(),
+        "place": run.place,
     } | describe(numerics.device)

@@ -81,12 +81,14 @@ def train(
     observe: Observer = lambda event: None,
     stop_after: Callable[[], float | None] = lambda: None,
     keep_weights: str = "auto",
+    place: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Train, or resume, one run and write its record, which is returned.
 
     ``observe`` gets one event an epoch. ``stop_after`` tells when (``time.monotonic``) an epoch must be given up
     because somebody asked the run to stop, None while nobody did; Interrupted is raised then, after a checkpoint
-    where one could be had. ``keep_weights``: all, auto (below 16 MB) or no. The caller holds the run's lock.
+    where one could be had. ``keep_weights``: all, auto (below 16 MB) or no. ``place``: what the record says of where
+    it ran beside host and device (executor, node, job). The caller holds the run's lock.
     """
     torch.set_num_threads(threads)
     materials = gather(spec.data, folder, store)
@@ -114,7 +116,7 @@ def train(
             static=getattr(registry.get("algorithm", _algorithm(spec)).target, "capturable", False),
         )
     settle_cuda(numerics.device)
-    run = Run(spec, store, materials, numerics, observe, stop_after, keep_weights)
+    run = Run(spec, store, materials, numerics, observe, stop_after, keep_weights, place)
     if saved is None:
         store.write_spec(spec)
         (home / "epochs.jsonl").unlink(missing_ok=True)
@@ -154,9 +156,11 @@ class Run:
         observe: Observer,
         stop_after: Callable[[], float | None],
         keep_weights: str,
+        place: Mapping[str, str] | None = None,
     ) -> None:
         self.spec, self.store, self.materials = spec, store, materials
-        self.observe, self.stop_after, self.keep_weights = observe, stop_after, keep_weights
+        self.observe, self.stop_after = observe, stop_after
+        self.keep_weights, self.place = keep_weights, dict(place or {})
         self.home: Path = store.folder(spec.run_id)
         self.device = torch.device(numerics.device)
         self.training: Mapping[str, Any] = spec.data["training"]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from small_runs import small_spec
 
-from noisybench.execute.local import Stop, run_here
+from noisybench.execute.executor import Stop
+from noisybench.execute.local import Local, run_here
 from noisybench.execute.queue import Queue
 from noisybench.execute.study import Outcome, run_study, take_stock
 from noisybench.execute.work import Session
@@ -35,7 +36,7 @@ def teacher_and_student(**changes):
 def train_all(session, runs, workers=0, **options):
     events = []
     standing = take_stock(session.store, runs, {}, **options)
-    outcome = run_study(session, runs, standing, events.append, Stop(), workers=workers)
+    outcome = run_study(session, runs, standing, events.append, Stop(), Local(workers))
     return outcome, events, standing
 
 
@@ -168,7 +169,7 @@ def test_a_killed_worker_is_replaced(session):
                     killed.append(child)
 
     standing = take_stock(session.store, [spec], {})
-    outcome = run_study(session, [spec], standing, kill_once, Stop(), workers=1)
+    outcome = run_study(session, [spec], standing, kill_once, Stop(), Local(1))
     assert killed
     assert outcome.counts["finished"] == 1
 
@@ -180,7 +181,7 @@ SCRIPT = textwrap.dedent(
     from pathlib import Path
     from small_runs import small_spec
     from noisybench.execute.study import run_study, take_stock
-    from noisybench.execute.local import Stop
+    from noisybench.execute.executor import Stop
     from noisybench.execute.work import Session
 
     if __name__ == "__main__":
@@ -188,7 +189,7 @@ SCRIPT = textwrap.dedent(
         runs = [small_spec({"seed": s, "training.epochs": 60, "model.width": 256}) for s in (0, 1)]
         standing = take_stock(session.store, runs, {})
         tell = lambda event: print(event["type"], flush=True)
-        outcome = run_study(session, runs, standing, tell, Stop(), workers=2)
+        outcome = run_study(session, runs, standing, tell, Stop(), Local(2))
         print(outcome, file=sys.stderr)
         raise SystemExit(outcome.exit_code)
     """

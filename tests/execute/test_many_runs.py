@@ -6,7 +6,8 @@ import random
 
 from small_runs import small_spec
 
-from noisybench.execute.local import Stop
+from noisybench.execute.executor import Stop
+from noisybench.execute.local import Local
 from noisybench.execute.study import run_study, take_stock
 from noisybench.execute.work import Session
 from noisybench.store import Store
@@ -30,7 +31,7 @@ def study():
 def trained(root, data, runs, workers):
     session = Session(root, data, None)
     events = []
-    outcome = run_study(session, runs, take_stock(session.store, runs, {}), events.append, Stop(), workers=workers)
+    outcome = run_study(session, runs, take_stock(session.store, runs, {}), events.append, Stop(), Local(workers))
     assert outcome.exit_code == 0, outcome
     assert outcome.counts["finished"] == len(runs)
     begun = [event["run_id"] for event in events if event["type"] == "start"]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from small_runs import small_spec
 
-from noisybench.execute.local import Stop
+from noisybench.execute.executor import Stop
+from noisybench.execute.local import Local
 from noisybench.execute.study import run_study, take_stock
 from noisybench.execute.work import Session
 from noisybench.store import Store
@@ -26,10 +27,10 @@ def hashes(store: Store, runs) -> dict[str, str]:
     return {spec.run_id: store.read_record(spec.run_id)["result_sha256"] for spec in runs}
 
 
-def study(session: Session, runs, *, workers=0, observe=lambda event: None, stop=None, **options):
+def study(session: Session, runs, *, workers=0, observe=lambda event: None, stop=None, timeout=None, **options):
     """Take stock and train what is to do, as ``run`` does."""
     standing = take_stock(session.store, runs, {})
-    return run_study(session, runs, standing, observe, stop or Stop(), workers=workers, **options), standing
+    return run_study(session, runs, standing, observe, stop or Stop(), Local(workers, timeout), **options), standing
 
 
 def leftovers(root: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from disturbed import hashes, small_study, study
 from small_runs import small_spec
 
 from noisybench.execute import hand, local
-from noisybench.execute.local import Stop
+from noisybench.execute.executor import Stop
 from noisybench.execute.study import take_stock
 from noisybench.execute.work import Session
 from noisybench.registry import _components, load_plugin
