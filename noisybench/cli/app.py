@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from noisybench import __version__
-from noisybench.cli import reports
+from noisybench.cli import reports, studies
+from noisybench.cli.options import DataDir, Plugins, Sets
 from noisybench.errors import InputError, NoisybenchError
 
 app = typer.Typer(
@@ -22,16 +23,6 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Edit the suite first; repeatable.")
-]
-Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", metavar="FILE.py", help="Register a file's components.")
-]
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where data lies. Default: $NOISYBENCH_DATA, else a user cache.")
-]
 
 
 def _version(wanted: bool) -> None:
@@ -49,61 +40,7 @@ def _options(
     """Options of noisybench itself."""
 
 
-@app.command()
-def run(
-    suite: Annotated[
-        str, typer.Argument(help="A YAML file, or the name of a shipped suite (see: noisybench list suites).")
-    ],
-    runs: Annotated[Path, typer.Option("--runs", help="Folder for results.")] = Path("runs"),
-    name: Annotated[str | None, typer.Option(help="Store under this suite name instead.")] = None,
-    sets: Sets = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="KEY=A|B", help="Train these runs only; repeatable.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained; write nothing.")] = False,
-    smoke: Annotated[
-        bool, typer.Option("--smoke", help="Shrink to a tiny subset and 3 epochs, to see that it works.")
-    ] = False,
-    workers: Annotated[str, typer.Option(help="Processes; 0 trains in this one; auto: by cores and memory.")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads a run may use.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    data_dir: DataDir = None,
-    plugin: Plugins = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train failed runs again.")] = False,
-    replace_stale: Annotated[
-        bool, typer.Option("--replace-stale", help="Set aside results made from other data of the same name.")
-    ] = False,
-    keep_weights: Annotated[str, typer.Option(help="auto (below 16 MB, and of the first seed), all or no.")] = "auto",
-    timeout: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="End a run that takes longer (90s, 30m, 2h) as failed."),
-    ] = None,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")] = False,
-) -> None:
-    """Train what a suite describes and is not settled yet, then print its report."""
-    from noisybench.cli.run import run_suite
-
-    raise typer.Exit(
-        run_suite(
-            suite,
-            runs,
-            name=name,
-            sets=sets or [],
-            only=only or [],
-            dry_run=dry_run,
-            smoke=smoke,
-            workers=workers,
-            threads=threads,
-            device=device,
-            data_dir=data_dir,
-            plugins=plugin or [],
-            retry_failed=retry_failed,
-            replace_stale=replace_stale,
-            keep_weights=keep_weights,
-            timeout=timeout,
-            fail_fast=fail_fast,
-        )
-    )
+studies.register(app)
 
 
 @app.command()

@@ -32,7 +32,6 @@ class Progress:
 
     total: int
     settled: int
-    workers: int
     names: Mapping[str, str]  # run id -> what a user calls it
     console: Console = field(default_factory=Console)
     counts: dict[str, int] = field(default_factory=lambda: {"finished": 0, "diverged": 0, "failed": 0, "blocked": 0})

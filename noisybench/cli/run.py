@@ -37,13 +37,16 @@ def run_suite(
     keep_weights: str,
     timeout: str | None = None,
     fail_fast: bool = False,
+    executor: str | None = None,
+    executor_config: Path | None = None,
+    executor_options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> int:
     """Returns the exit code (design 4.10)."""
     from noisybench import registry
     from noisybench.data import DataFolder, default_data_dir, is_available
+    from noisybench.execute.choose import choose_executor
     from noisybench.execute.executor import Stop
-    from noisybench.execute.local import Local
-    from noisybench.execute.resources import choose_workers
+    from noisybench.execute.settings import read_settings
     from noisybench.execute.study import fingerprints, open_set_prints, run_study, take_stock
     from noisybench.execute.work import Session
     from noisybench.store import Store
@@ -51,6 +54,7 @@ def run_suite(
     from noisybench.train.numerics import choose_device
 
     limit = _check_options(workers, keep_weights, timeout)
+    engine, settings = read_settings(executor, executor_config, executor_options or {})
     for plugin in plugins:
         registry.load_plugin(plugin)
     suite = load_suite(source, sets=sets, name=name)
@@ -60,7 +64,8 @@ def run_suite(
     expansion = suite.expand()
     chosen = select(expansion, only)
     runs = [spec for spec in expansion.runs if spec.run_id in chosen]
-    device = choose_device(device)
+    if engine == "local":  # elsewhere, "auto" is what the place of a run has
+        device = choose_device(device)
     store = Store(runs_dir / suite.name)
     plan = build_plan(expansion)
     if dry_run:
@@ -82,8 +87,9 @@ def run_suite(
         console.print(text, markup=False)
     if store.leases:
         console.print("This file system's locks do not work: runs are shared by leases that are renewed instead.")
-    crew = choose_workers(workers, standing.todo, folder, device, threads)
-    hands = crew.count
+    chosen_executor = choose_executor(
+        settings, standing.todo, folder, device=device, threads=threads, workers=workers, timeout=limit
+    )
     session = Session(
         store.root.resolve(),
         folder.path.resolve(),
@@ -95,13 +101,13 @@ def run_suite(
         min(spec.seed for spec in runs),
         store.leases,
     )
-    _announce(suite.name, len(runs), standing, hands, device)
-    if crew.limit:
-        console.print(f"{crew.limit[0].upper()}{crew.limit[1:]}; --workers N overrides that.")
-    progress = Progress(len(runs), len(standing.settled), hands, display_names(expansion, runs), console)
+    _announce(suite.name, len(runs), standing, chosen_executor.place, device)
+    if chosen_executor.note:
+        console.print(chosen_executor.note, markup=False)
+    progress = Progress(len(runs), len(standing.settled), display_names(expansion, runs), console)
     stop = Stop()
     with stopping(stop), progress:
-        outcome = run_study(session, runs, standing, progress, stop, Local(hands, limit), fail_fast=fail_fast)
+        outcome = run_study(session, runs, standing, progress, stop, chosen_executor.executor, fail_fast=fail_fast)
     if outcome.broken is not None:
         raise StoreError(f"{outcome.broken}; put that right and run the same command again: what is done stays done")
     if outcome.interrupted:
@@ -147,11 +153,10 @@ def display_names(expansion: Any, runs: Sequence[RunSpec]) -> dict[str, str]:
     return {spec.run_id: names.get(spec.run_id, spec.run_id) for spec in runs}
 
 
-def _announce(name: str, total: int, standing: Any, workers: int, device: str) -> None:
+def _announce(name: str, total: int, standing: Any, place: str, device: str) -> None:
     settled = f", {len(standing.settled)} already settled" if standing.settled else ""
     text = f"{name}: {total} runs{settled}"
     if standing.todo:
-        place = "this process" if workers == 0 else f"{workers} worker{'s' if workers > 1 else ''}"
         text += f"; training {len(standing.todo)} on {device} in {place}"
     console.print(text + ".")
 
