@@ -26,6 +26,15 @@ class Phase:
     factor: Callable[[float], float] | None = None
 
 
+@dataclass(frozen=True)
+class Suspicion:
+    """A method's ranking of the labels it was trained on: ``scores`` ``[n]`` in the order of ``task.index``, larger for
+    a label more likely wrong; ``rate``: the share of wrong labels it estimates, if it does."""
+
+    scores: Tensor
+    rate: float | None = None
+
+
 class Algorithm:
     """One method. Subclass, register with ``@algorithm(name)``, write ``step``; override the rest where needed.
 
@@ -90,6 +99,10 @@ class Algorithm:
 
     def details(self) -> dict[str, float]:
         """Numbers for the record beside the accuracies, for example ``estimated_noise_rate``. Called after the end."""
+        return {}
+
+    def suspicion(self) -> Mapping[str, Suspicion]:
+        """How the method itself ranks the labels, by name; called after the end under ``training.detection``."""
         return {}
 
     # -- saving -----------------------------------------------------------------------------------------------------

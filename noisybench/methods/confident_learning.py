@@ -16,7 +16,7 @@ from torch import Tensor
 
 from noisybench.data.loader import Loader
 from noisybench.errors import MissingExtra
-from noisybench.methods.algorithm import Phase
+from noisybench.methods.algorithm import Phase, Suspicion
 from noisybench.methods.erm import EmpiricalRiskMinimisation
 from noisybench.methods.task import Task
 from noisybench.registry import Epochs, algorithm
@@ -114,6 +114,13 @@ class ConfidentLearning(EmpiricalRiskMinimisation):
         fold = self._fold_of(phase)
         index = self.task.index[self.kept if fold is None else self.assigned != fold]
         return self.task.loader(index, batch_size=min(self.task.training["batch_size"], len(index)))
+
+    def suspicion(self) -> dict[str, Suspicion]:
+        """1 - p of the given label, out of fold, those that cleanlab calls wrong before all others."""
+        labels = self.task.labels[self.task.index].cpu()
+        doubt = 1 - self.probabilities.gather(1, labels[:, None]).flatten()
+        pruned = ~self.kept.cpu()
+        return {"confident_learning": Suspicion(doubt + pruned.double(), float(pruned.double().mean()))}
 
     def details(self) -> dict[str, float]:
         """``kept_share`` of the training part and ``estimated_noise_rate``, the rest."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from noisybench.data.loader import Batch, Loader
-from noisybench.methods.algorithm import Algorithm, Phase
+from noisybench.methods.algorithm import Algorithm, Phase, Suspicion
 from noisybench.methods.descent import descend
 from noisybench.methods.erm import BatchClosure
 from noisybench.methods.noise_rate import rate_from_agreement
@@ -78,7 +78,18 @@ class INCV(Algorithm):
     capturable = False  # batches of S and C have sizes that depend on the selection
     selector: nn.Module
     selector_optimizer: torch.optim.Optimizer
-    state = ("initial", "selected", "candidates", "halves", "found", "dropped", "rate", "best", "best_accuracy")
+    state = (
+        "initial",
+        "selected",
+        "candidates",
+        "halves",
+        "found",
+        "dropped",
+        "rate",
+        "best",
+        "best_accuracy",
+        "doubt",
+    )
 
     def __init__(
         self,
@@ -103,6 +114,7 @@ class INCV(Algorithm):
         none = torch.zeros(len(task.labels), dtype=torch.bool, device=task.device)
         self.selected, self.found, self.dropped, self.candidates = none, none.clone(), none.clone(), none.clone()
         self.candidates[task.index] = True
+        self.doubt = torch.zeros(len(task.labels), device=task.device)
         self.halves: list[Tensor] = []
         self.rate: float | None = None
         self.initial: Weights | None = None
@@ -180,6 +192,11 @@ class INCV(Algorithm):
         selected = rate_of_selected(self.rate, self.task.num_classes, self.symmetric)
         return {"estimated_noise_rate": self.rate, "estimated_noise_rate_selected": selected} | shares
 
+    def suspicion(self) -> dict[str, Suspicion]:
+        """The loss under the network that was last asked about a sample, 1 - exp(-loss); all of S comes first."""
+        doubt = 1 - torch.exp(-self.doubt) + (~self.selected).float()
+        return {"incv": Suspicion(doubt[self.task.index], self.rate)}
+
     # -- selection --------------------------------------------------------------------------------------------------
 
     def _split(self) -> list[Tensor]:
@@ -218,7 +235,9 @@ class INCV(Algorithm):
         if self.rate is None:
             self.rate = rate_from_agreement(float(agrees.double().mean()), self.task.num_classes)
         count = min(len(asked), int(discard_ratio(self.rate) * int(agrees.sum())))
-        worst = smallest(-functional.cross_entropy(logits, labels, reduction="none"), count)
+        losses = functional.cross_entropy(logits, labels, reduction="none")
+        self.doubt[asked] = losses
+        worst = smallest(-losses, count)
         self.found[asked[agrees]] = True
         self.dropped[asked[worst]] = True
         if number % 2 == 1:

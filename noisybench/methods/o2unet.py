@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from noisybench.data.loader import Batch, Loader
-from noisybench.methods.algorithm import Phase
+from noisybench.methods.algorithm import Phase, Suspicion
 from noisybench.methods.descent import WeightedClosure, descend
 from noisybench.methods.noise_rate import Estimate, EstimateEpochs, Rate, RateSeeker
 from noisybench.methods.restart import Start, Weights, weights_of
@@ -144,6 +144,10 @@ class O2UNet(RateSeeker):
         again = functools.partial(losses_of, self.task, self.model, batch.images, batch.labels)
         closure = WeightedClosure(self.task, self.optimizer, again, torch.ones_like(losses.detach()), [losses])
         return descend(self.optimizer, closure, batch.images)
+
+    def suspicion(self) -> dict[str, Suspicion]:
+        """The summed losses that decide what is dropped."""
+        return {"o2u": Suspicion(self.sums[self.task.index], self.rate)}
 
     def details(self) -> dict[str, float]:
         """The rate that was used, estimated or not, and the share of samples kept for the last phase."""

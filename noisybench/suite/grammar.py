@@ -69,6 +69,7 @@ class Training(pydantic.BaseModel):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     diagnostics: Literal["sample", "full", "off"] = "sample"
+    detection: bool = False
 
 
 class DatasetKeys(pydantic.BaseModel):
