@@ -245,7 +245,7 @@ def command(study: Study, cell: Cell, several: frozenset[str]) -> str:
     """What trains this cell again: its suite by name where it ships with the package, else by its file."""
     suite = cell.suite or study.suite
     name = suite.removesuffix("-smoke") if study.smoke else suite
-    source = name if name in _shipped() else f"{name}.yaml"
+    source = _shipped().get(name, f"{name}.yaml")
     parts = ["noisybench", "run", source, *(["--smoke"] if study.smoke else [])]
     for key, attribute in KEYS.items():
         value = getattr(cell, attribute)
@@ -257,5 +257,6 @@ def command(study: Study, cell: Cell, several: frozenset[str]) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _shipped() -> frozenset[str]:
-    return frozenset(path.stem for path in shipped.folder().glob("*.yaml"))
+def _shipped() -> dict[str, str]:
+    """Name of every shipped suite -> what to call it on the command line."""
+    return {source.replace("/", "-"): source for source in shipped.known()}

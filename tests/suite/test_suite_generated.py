@@ -20,12 +20,12 @@ from suite_cases import EXAMPLE
 from noisybench.cli import main
 from noisybench.errors import SuiteError
 from noisybench.spec import canonical_json
-from noisybench.suite import build_plan, check_plan, load_suite
+from noisybench.suite import build_plan, check_plan, load_suite, shipped_suites
 
 CALM = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=CALM)
 MANY = settings(max_examples=2500, deadline=None, database=None, suppress_health_check=CALM)
-SHIPPED = sorted((Path(__file__).parents[2] / "suites").glob("*.yaml"))
+SHIPPED = [suite.path for suite in shipped_suites()]
 
 
 def check_valid(suite: dict[str, Any], flow: bool | None, folder: Path) -> None:

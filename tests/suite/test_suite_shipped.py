@@ -37,7 +37,19 @@ def fingerprint(name: str) -> dict[str, Any]:
 
 
 def test_the_suites_ship() -> None:
-    assert NAMES == ["cifar10-tiny", "methods-cifar10", "methods-digits", "quickstart", "robust-losses", "sam-table4"]
+    assert NAMES == [
+        "cifar10-tiny",
+        "methods-cifar10",
+        "methods-digits",
+        "quickstart",
+        "robust-losses",
+        "sam-table4",
+        "proof/detectors",
+        "proof/evening",
+        "proof/human-labels",
+        "proof/robust-losses",
+        "proof/sam-under-noise",
+    ]
     assert all(suite.description for suite in shipped_suites())
 
 
@@ -48,7 +60,7 @@ def test_golden_ids(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_suite_is_called_as_its_file(name: str) -> None:
-    assert load_suite(name).name == name
+    assert load_suite(name).name == name.replace("/", "-")
 
 
 @pytest.mark.parametrize("name", NAMES)
