@@ -1,4 +1,8 @@
-"""Which methods of a column are told apart: all against one baseline, and all against the best."""
+"""Which methods of a column are told apart: all against one baseline, and all against the best.
+
+Both use one critical value, Dunnett's two-sided quantile, so that they never contradict each other: a baseline is told
+apart from a method above it exactly where it is told apart from the best.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from noisybench.report.blocks import Block
-from noisybench.report.critical import dunnett_quantile, one_sided_quantile
+from noisybench.report.critical import dunnett_quantile
 from noisybench.report.statistics import CONFIDENCE, Difference, student_quantile
 
 
@@ -32,9 +36,8 @@ class Comparison:
 class Standing:
     """A column's order. ``best``: highest mean, several where they are equal. ``tied``: the others that may be it.
 
-    ``behind``: each method minus the best of the others, with the one-sided width it may not fall below. ``visible``:
-    the smallest difference to the best that is told apart, the largest over the pooled pairs; None where no pair has an
-    error.
+    ``behind``: each method minus the best of the others. ``visible``: the smallest difference to the best that is told
+    apart, the largest over the pooled pairs; None where no pair has an error.
     """
 
     best: tuple[str, ...]
@@ -46,15 +49,16 @@ class Standing:
 def against(block: Block, baseline: str, methods: Iterable[str] | None = None) -> dict[str, Comparison]:
     """Every other method minus the baseline, two-sided, 95 % for all together (Dunnett 1955, 1964)."""
     others = [m for m in (block.summaries if methods is None else methods) if m != baseline]
-    return {m: _compared(block, m, baseline, len(others), two_sided=True) for m in others}
+    return {m: _compared(block, m, baseline, len(others), baseline) for m in others}
 
 
 def standing(block: Block, methods: Iterable[str] | None = None) -> Standing:
-    """Hsu's multiple comparisons with the best (Hsu 1981, 1984), 95 % for all methods together.
+    """Hsu's multiple comparisons with the best, 95 % for all methods together.
 
-    Method i may be the best unless ``m_i - m_j + d s_ij <= 0`` for a j: the upper bound of its difference to the best
-    of the others. d is Dunnett's one-sided quantile with i as the control. Where every method has the same seeds this
-    is ``m_best - m_i >= d s sqrt(2 / n)``.
+    Method i may be the best unless ``m_i - m_j + |d| s_ij < 0`` for a j: the upper bound of its difference to the best
+    of the others. |d| is Dunnett's two-sided quantile with i as the control (Edwards & Hsu 1983: unconstrained), so
+    that a method told apart is worse, not only no better, as the one-sided quantile (Hsu 1981, 1984) would have it.
+    Where every method has the same seeds this is ``m_best - m_i > |d| s sqrt(2 / n)``.
     """
     names = list(block.summaries if methods is None else methods)
     top = max(block.adjusted[m] for m in names)
@@ -64,10 +68,10 @@ def standing(block: Block, methods: Iterable[str] | None = None) -> Standing:
     behind: dict[str, Comparison] = {}
     widths: list[float] = []
     for m in names:
-        pairs = [_compared(block, m, n, len(names) - 1, two_sided=False, control=m) for n in block.rivals(m, names)]
+        pairs = [_compared(block, m, n, len(names) - 1, control=m) for n in block.rivals(m, names)]
         widths += [pair.half_width for pair in pairs if pair.half_width is not None and not pair.own]
         behind[m] = min(pairs, key=_upper)
-    tied = tuple(m for m in names if m not in best and _upper(behind[m]) > 0)
+    tied = tuple(m for m in names if m not in best and _upper(behind[m]) >= 0)
     return Standing(best, tied, behind, max(widths, default=None))
 
 
@@ -76,21 +80,17 @@ def _upper(compared: Comparison) -> float:
     return float("inf") if compared.half_width is None else compared.difference + compared.half_width
 
 
-def _compared(
-    block: Block, first: str, second: str, count: int, *, two_sided: bool, control: str | None = None
-) -> Comparison:
-    """First minus second as one of ``count`` comparisons with ``control`` (default: second)."""
+def _compared(block: Block, first: str, second: str, count: int, control: str) -> Comparison:
+    """First minus second as one of ``count`` comparisons with ``control``."""
     difference = block.difference(first, second)
-    width = _width(block, difference, control or second, count, two_sided)
-    return Comparison(difference.mean, width, difference.own)
+    return Comparison(difference.mean, _width(block, difference, control, count), difference.own)
 
 
-def _width(block: Block, difference: Difference, control: str, count: int, two_sided: bool) -> float | None:
+def _width(block: Block, difference: Difference, control: str, count: int) -> float | None:
     if difference.error is None or difference.degrees is None:
         return None
     if difference.own:  # no common residual: Bonferroni
-        level = 1 - (1 - CONFIDENCE) / count
-        quantile = (student_quantile if two_sided else one_sided_quantile)(difference.degrees, level)
+        quantile = student_quantile(difference.degrees, 1 - (1 - CONFIDENCE) / count)
     else:
-        quantile = dunnett_quantile(count, difference.degrees, block.correlation(control), two_sided=two_sided)
+        quantile = dunnett_quantile(count, difference.degrees, block.correlation(control))
     return quantile * difference.error

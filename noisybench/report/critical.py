@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import gammaln, ndtr, stdtrit
+from scipy.special import gammaln, ndtr
 
 from noisybench.report.statistics import CONFIDENCE, student_quantile
 
@@ -19,35 +19,26 @@ NODES = 128
 """Gauss-Legendre points in each direction: the integrals below are right to 1e-7."""
 
 
-def one_sided_quantile(degrees: float, confidence: float = CONFIDENCE) -> float:
-    """t stays below it with probability ``confidence``.
-
-    >>> round(one_sided_quantile(2), 3)
-    2.92
-    """
-    return float(stdtrit(degrees, confidence))
-
-
 @functools.lru_cache(maxsize=4096)
 def dunnett_quantile(
-    comparisons: int, degrees: float, correlation: float = 0.5, *, two_sided: bool, confidence: float = CONFIDENCE
+    comparisons: int, degrees: float, correlation: float = 0.5, confidence: float = CONFIDENCE
 ) -> float:
-    """c with P(max_i T_i <= c) = confidence, or of |T_i|: k t statistics with one correlation >= 0 and one estimate of
-    the residual (Dunnett 1955, 1964).
+    """c with P(max_i |T_i| <= c) = confidence: k t statistics with one correlation >= 0 and one estimate of the
+    residual (Dunnett 1955, 1964).
 
     ``degrees`` may be infinite. For other correlations the smallest of them gives a value that is not too low
     (Slepian's inequality).
 
-    >>> round(dunnett_quantile(5, 10, two_sided=False), 2), round(dunnett_quantile(5, 10, two_sided=True), 2)
-    (2.56, 2.99)
+    >>> round(dunnett_quantile(5, 10), 2)
+    2.99
     """
+    low = student_quantile(degrees, confidence)
     if comparisons == 1:
-        return (student_quantile if two_sided else one_sided_quantile)(degrees, confidence)
-    alone = 1 - (1 - confidence) / (2 if two_sided else 1)
-    low, high = float(stdtrit(degrees, alone)), float(stdtrit(degrees, 1 - (1 - alone) / comparisons))
+        return low
+    high = student_quantile(degrees, 1 - (1 - confidence) / comparisons)
     return float(
         brentq(
-            lambda c: _probability(c, comparisons, degrees, correlation, two_sided) - confidence,
+            lambda c: _probability(c, comparisons, degrees, correlation) - confidence,
             0.9 * low,
             1.1 * high,
             xtol=1e-9,
@@ -55,14 +46,12 @@ def dunnett_quantile(
     )
 
 
-def _probability(c: float, k: int, degrees: float, correlation: float, two_sided: bool) -> float:
+def _probability(c: float, k: int, degrees: float, correlation: float) -> float:
     """Given the residual's error s and the control's error z, the k comparisons are independent normals."""
     z, z_weight = _normal_nodes()
     s, s_weight = _chi_nodes(degrees)
     shift, scale = math.sqrt(correlation) * z, math.sqrt(1 - correlation)
-    inside = ndtr((shift[:, None] + c * s) / scale)
-    if two_sided:
-        inside = inside - ndtr((shift[:, None] - c * s) / scale)
+    inside = ndtr((shift[:, None] + c * s) / scale) - ndtr((shift[:, None] - c * s) / scale)
     return float(z_weight @ inside**k @ s_weight)
 
 

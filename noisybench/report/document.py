@@ -83,9 +83,9 @@ class Report:
 
     def figures(self, form: str = "svg") -> dict[str, bytes]:
         """Name of a file -> picture, ``svg`` or ``png``."""
-        from noisybench.report.figures import pictures
+        from noisybench.report.figures import across, pictures
 
-        drawn = [picture for found in pictures(self) for picture in found]
+        drawn = [picture for found in (*pictures(self), across(self)) for picture in found]
         return {f"{p.name}.{form}": p.png() if form == "png" else p.svg().encode() for p in drawn}
 
     def write(self, folder: str | Path, forms: Sequence[str] = TEXTS) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from noisybench.report import words
+from noisybench.report.comparisons import against
 from noisybench.report.grid import Column, Entry, Grid
 from noisybench.report.results import Cell
 from noisybench.spec import at
@@ -79,7 +80,7 @@ def legend(grid: Grid, best: str, tied: str) -> list[str]:
             + (
                 "; with one seed nothing can be."
                 if alone
-                else " (Hsu's comparisons with the best on the same seeds, 95 % for a column)."
+                else " (Hsu's comparisons with the best on the same seeds, 95 % for all of a column together)."
             )
         )
     if any(not e.settled for e in entries):
@@ -188,12 +189,12 @@ def _memorising(report: Report, grid: Grid) -> str | None:
         return text + "."
     rival = grid.entries[best, column.label]
     assert rival.summary is not None  # best entries have a mean
-    difference = grid.blocks[column.label].difference(best, plain)
-    half = difference.half_width()
-    if half is None:
+    found = against(grid.blocks[column.label], plain)[best]
+    if found.half_width is None:
         return f"{text}; {best} has {rival.summary.mean:.1f} % (one seed: no interval)."
-    doubt = "" if difference.excludes_zero() else ", an interval that includes zero"
-    return f"{text}; {best} has {rival.summary.mean:.1f} %, {words.signed(difference.mean)} ± {half:.1f} points{doubt}."
+    doubt = "" if found.apart else ", not told apart"
+    told = f"{words.signed(found.difference)} ± {found.half_width:.1f} points{doubt}"
+    return f"{text}; {best} has {rival.summary.mean:.1f} %, {told}."
 
 
 def _ranking(grid: Grid) -> str | None:

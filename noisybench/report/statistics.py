@@ -48,11 +48,6 @@ class Difference:
             return None
         return student_quantile(self.degrees, confidence) * self.error
 
-    def excludes_zero(self) -> bool:
-        """True when there is an interval and it lies on one side of zero."""
-        half = self.half_width()
-        return half is not None and abs(self.mean) > half
-
 
 def student_quantile(degrees: float, confidence: float = CONFIDENCE) -> float:
     """Two-sided quantile of Student's t: |t| stays below it with probability ``confidence``.

@@ -130,14 +130,14 @@ def _row(report: Report, grid: Grid, column: Column, row: str, entry: Entry, cel
 
 
 def _compared(report: Report, grid: Grid, column: Column, row: str | None) -> dict[str, Any]:
-    """Against the best of the others (Hsu, one-sided) and the baseline (Dunnett); None where there is no comparison."""
+    """Against the best of the others (Hsu) and the baseline (Dunnett); None where there is no comparison."""
     order = grid.standings.get(column.label)
     best = order.behind.get(row) if order and row else None
     dunnett = against_baseline(grid, column, report.baseline).get(row) if row else None
     test = wilcoxon(grid, column, row, report.baseline) if row else None
     return {
         "to_best": best.difference if best else None,
-        "to_best_width": best.half_width if best else None,
+        "to_best_half_width": best.half_width if best else None,
         "baseline": control(grid, report.baseline),
         "to_baseline": dunnett.difference if dunnett else None,
         "to_baseline_half_width": dunnett.half_width if dunnett else None,

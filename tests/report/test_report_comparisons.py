@@ -24,13 +24,13 @@ ERROR = (1.2 * 2 / 3) ** 0.5
 
 
 def test_tied_with_best_by_hsu() -> None:
-    """Dunnett 1955: 2.56 for five comparisons, ten degrees: 2.29 points; a paired t test would say 1.81: 1.62."""
-    found = standing(six(90, 87.8, 87.6, 88.3, 90 - 2.0, 60))
+    """Dunnett 1964: 2.99 for five comparisons, ten degrees: 2.67 points; a paired t test would say 2.23: 1.99."""
+    found = standing(six(90, 87.4, 87.2, 88.3, 90 - 2.0, 60))
     assert found.best == ("A",)
     assert found.tied == ("B", "D", "E")
     assert found.behind["F"].difference == -30.0
-    assert found.behind["F"].half_width == pytest.approx(2.56 * ERROR, abs=0.01)
-    assert found.visible == pytest.approx(2.56 * ERROR, abs=0.01)
+    assert found.behind["F"].half_width == pytest.approx(2.99 * ERROR, abs=0.01)
+    assert found.visible == pytest.approx(2.99 * ERROR, abs=0.01)
 
 
 def test_dunnett_against_a_baseline() -> None:
@@ -54,12 +54,32 @@ def test_the_joint_confidence_is_that_of_scipys_multivariate_t() -> None:
     assert inside == pytest.approx(0.95, abs=3e-4)
 
 
-def test_two_methods_are_a_one_sided_paired_t_test() -> None:
-    """Differences 0, 1, 2 (s = 1): t = 1.73 < 2.92; 1, 2, 3: 3.46."""
-    values = {"A": {"0": 90.0, "1": 91.0, "2": 92.0}, "B": {"0": 90.0, "1": 90.0, "2": 90.0}}
+def test_two_methods_are_a_paired_t_test() -> None:
+    """Differences 1, 2, 3 (s = 1): t = 3.46 < 4.30; 2, 3, 4: 5.20."""
+    values = {"A": {"0": 91.0, "1": 92.0, "2": 93.0}, "B": {"0": 90.0, "1": 90.0, "2": 90.0}}
     assert standing(fit(values)).tied == ("B",)
     values["A"] = {seed: value + 1 for seed, value in values["A"].items()}
     assert standing(fit(values)).tied == ()
+
+
+def test_the_best_and_a_baseline_never_contradict_each_other() -> None:
+    """A method may be the best exactly where Dunnett's comparisons with it find none above it."""
+    draws = np.random.default_rng(0)
+    seen = set()
+    for _ in range(60):
+        spread = draws.choice([0.3, 0.3, 0.3, 4.0], size=5)
+        table = 80 + draws.normal(0, 1, (5, 1)) + spread[:, None] * draws.normal(0, 1, (5, 4))
+        left = draws.random((5, 4)) > 0.1
+        left[:, :2] = True
+        block = fit(
+            {m: {str(j): float(x) for j, x in enumerate(table[i]) if left[i, j]} for i, m in enumerate("ABCDE")}
+        )
+        found = standing(block)
+        for method in "ABCDE":
+            above = [c for c in against(block, method).values() if c.apart and c.difference > 0]
+            assert (method in (*found.best, *found.tied)) == (not above)
+            seen.add((method in found.best, bool(above)))
+    assert seen == {(True, False), (False, False), (False, True)}
 
 
 def test_equal_means_are_both_best() -> None:
@@ -76,7 +96,7 @@ def test_one_seed_tells_nothing_apart() -> None:
 
 
 def test_a_wide_method_is_compared_with_bonferronis_level() -> None:
-    """Four methods, D with ten times the spread: Welch's error, t at 1 - 0.05 / 3, on 2.04 degrees of freedom."""
+    """Four methods, D with ten times the spread: Welch's error, t at 1 - 0.05 / 6, on 2.04 degrees of freedom."""
     values = {name: {"0": mean, "1": mean + 1, "2": mean + 2} for name, mean in (("A", 90.0), ("B", 89.0), ("C", 60.0))}
     values["B"]["2"] -= 0.5
     values["D"] = {"0": 60.0, "1": 70.0, "2": 80.0}
@@ -85,8 +105,8 @@ def test_a_wide_method_is_compared_with_bonferronis_level() -> None:
     error = 21 / theirs.statistic
     pair = found.behind["D"]
     assert pair.own
-    assert pair.half_width == pytest.approx(scipy.stats.t.ppf(1 - 0.05 / 3, theirs.df) * error)
-    assert found.tied == ("D",)  # 21 points, and 24 would be needed
+    assert pair.half_width == pytest.approx(scipy.stats.t.ppf(1 - 0.05 / 6, theirs.df) * error)
+    assert found.tied == ("D",)  # 21 points, and 44 would be needed
 
 
 def test_a_baseline_that_lacks_seeds_is_compared_by_least_squares() -> None:

@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from noisybench.report.critical import dunnett_quantile, one_sided_quantile
+from noisybench.report.critical import dunnett_quantile
 from noisybench.report.statistics import student_quantile
 
-ONE_SIDED = {  # Dunnett 1955, Table 1a: 1 to 9 comparisons, joint confidence 95 %
-    5: (2.02, 2.44, 2.68, 2.85, 2.98, 3.08, 3.16, 3.24, 3.30),
-    10: (1.81, 2.15, 2.34, 2.47, 2.56, 2.64, 2.70, 2.76, 2.81),
-    20: (1.72, 2.03, 2.19, 2.30, 2.39, 2.46, 2.51, 2.56, 2.60),
-    math.inf: (1.64, 1.92, 2.06, 2.16, 2.23, 2.29, 2.34, 2.38, 2.42),
-}
-TWO_SIDED = {  # Dunnett 1964, Table II
+PRINTED = {  # Dunnett 1964, Table II
     5: (2.57, 3.03, 3.29, 3.48, 3.62, 3.73, 3.82, 3.90, 3.97),
     10: (2.23, 2.57, 2.76, 2.89, 2.99, 3.07, 3.14, 3.19, 3.24),
     20: (2.09, 2.38, 2.54, 2.65, 2.73, 2.80, 2.86, 2.90, 2.95),
@@ -25,32 +19,27 @@ TWO_SIDED = {  # Dunnett 1964, Table II
 }
 
 
-@pytest.mark.parametrize(("table", "two_sided"), [(ONE_SIDED, False), (TWO_SIDED, True)])
-def test_quantiles_are_those_of_the_printed_tables(table: dict[float, tuple[float, ...]], two_sided: bool) -> None:
-    for degrees, row in table.items():
-        found = [dunnett_quantile(k, degrees, two_sided=two_sided) for k in range(1, 10)]
+def test_quantiles_are_those_of_the_printed_table() -> None:
+    for degrees, row in PRINTED.items():
+        found = [dunnett_quantile(k, degrees) for k in range(1, 10)]
         assert found == pytest.approx(row, abs=0.0051)
 
 
-@pytest.mark.parametrize("two_sided", [False, True])
 @pytest.mark.parametrize(("k", "degrees", "correlation"), [(2, 2, 0.5), (3, 4, 0.5), (5, 30, 0.3), (4, 8, 0.0)])
-def test_scipys_multivariate_t_gives_the_confidence_back(
-    k: int, degrees: int, correlation: float, two_sided: bool
-) -> None:
-    c = dunnett_quantile(k, degrees, correlation, two_sided=two_sided)
+def test_scipys_multivariate_t_gives_the_confidence_back(k: int, degrees: int, correlation: float) -> None:
+    c = dunnett_quantile(k, degrees, correlation)
     shape = np.full((k, k), correlation) + (1 - correlation) * np.eye(k)
     law = scipy.stats.multivariate_t(shape=shape, df=degrees)
-    inside = law.cdf([c] * k, lower_limit=[-c] * k if two_sided else None, random_state=np.random.default_rng(0))
+    inside = law.cdf([c] * k, lower_limit=[-c] * k, random_state=np.random.default_rng(0))
     assert inside == pytest.approx(0.95, abs=3e-4)
 
 
 def test_one_comparison_is_students_test() -> None:
-    assert dunnett_quantile(1, 6, two_sided=True) == student_quantile(6)
-    assert dunnett_quantile(1, 6, two_sided=False) == one_sided_quantile(6) == pytest.approx(1.94318, abs=1e-5)
+    assert dunnett_quantile(1, 6) == student_quantile(6) == pytest.approx(2.44691, abs=1e-5)
 
 
 def test_many_comparisons_and_few_degrees_stay_between_students_and_bonferronis_bounds() -> None:
     for degrees in (1, 2, 3, 400):
         for k in (2, 60):
-            found = dunnett_quantile(k, degrees, two_sided=True)
+            found = dunnett_quantile(k, degrees)
             assert student_quantile(degrees) < found < student_quantile(degrees, 1 - 0.05 / k)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from noisybench.report.figures import accuracy, classes, cost, curves, seeds, transition
+from noisybench.report.figures import accuracy, classes, cost, curves, ranks, seeds, transition
 from noisybench.report.figures.picture import Picture
 from noisybench.report.figures.style import choose_methods
 
 if TYPE_CHECKING:
     from noisybench.report.document import Report
 
-__all__ = ["MOST_TABLES", "Picture", "pictures"]
+__all__ = ["MOST_TABLES", "Picture", "across", "pictures"]
 
 MOST_TABLES = 4
 """Pictures are made of so many tables (data set and model), the first of the plan."""
@@ -38,3 +38,8 @@ def pictures(report: Report) -> tuple[tuple[Picture, ...], ...]:
         ]
         out.append(tuple(picture.renamed(f"{prefix}{picture.name}") for picture in found))
     return tuple(out)
+
+
+def across(report: Report) -> tuple[Picture, ...]:
+    """Pictures over all tables together."""
+    return tuple(ranks.pictures(report.grids))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from noisybench.report import baseline, markdown, overall, remarks, rules, testset, words
-from noisybench.report.figures import MOST_TABLES, Picture, pictures
+from noisybench.report.figures import MOST_TABLES, Picture, across, pictures
 from noisybench.report.grid import Grid
 from noisybench.report.html.tables import Table, table
 from noisybench.report.html.views import views
@@ -77,13 +78,12 @@ def render(report: Report) -> str:
             View(view.rule, RULES[view.rule], table(view.grids[i], view.comparisons[i], notes, columns, places))
             for view in seen
         ]
-        found = drawn[i] if i < len(drawn) else ()
         sections.append(
             Section(
                 f"{grid.dataset}, {grid.model}",
                 rows,
                 _tables(report, grid, comparisons, report.orders[i], report.testsets[i]),
-                tuple((picture, Markup(picture.inline())) for picture in found),  # drawn here
+                _drawn(drawn[i] if i < len(drawn) else ()),
             )
         )
     return environment.get_template("page.html").render(
@@ -96,6 +96,7 @@ def render(report: Report) -> str:
         columns=[(number, shorts[number]) for number in columns.values()],
         sections=sections,
         overall=_overall(report),
+        ranks=_drawn(across(report)),
         published=any(comparison.partners for found in report.comparisons for comparison in found),
         notes=list(notes),
         made=[_summary(made(report.study, cell, several), several) for cell in cells],
@@ -105,6 +106,10 @@ def render(report: Report) -> str:
         style=Markup(_asset("page.css")),
         script=Markup(_asset("page.js")),
     )
+
+
+def _drawn(found: Iterable[Picture]) -> tuple[tuple[Picture, Markup], ...]:
+    return tuple((picture, Markup(picture.inline())) for picture in found)
 
 
 def _asset(name: str) -> str:
