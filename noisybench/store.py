@@ -60,7 +60,8 @@ def damage(home: Path, record: Mapping[str, Any]) -> dict[Path, str]:
     if record["result"]["status"] == "failed":
         return {}
     files = record["provenance"].get("files") or {}
-    expected = {"predictions.npz": files.get("predictions.npz"), "curves.npz": record["result"].get("curves_sha256")}
+    expected = {name: files.get(name) for name in ("predictions.npz", "correct.npz")}
+    expected["curves.npz"] = record["result"].get("curves_sha256")
     found: dict[Path, str] = {}
     for path, claimed in {home / name: claimed for name, claimed in expected.items() if claimed}.items():
         try:
@@ -125,6 +126,15 @@ class Store:
     def plan_lock(self) -> FileLock | locks.Lease:
         """The lock under which the plan is read, checked and written."""
         return self._lock("plan")
+
+    def is_held(self, run_id: str) -> bool:
+        """Whether somebody holds a run's lock; for those who only look (see ``locks.is_held``)."""
+        name = f"{run_id}.lock" if self.leases is None else f"{run_id}.lease"
+        return locks.is_held(self.root / ".locks" / name, self.leases)
+
+    def jobs_lock(self) -> FileLock | locks.Lease:
+        """The lock under which jobs are submitted and written down."""
+        return self._lock("jobs")
 
     def check(self, run_id: str) -> None:
         """To be called before a run's files are written: LeaseLost where another process has taken the run over."""

@@ -81,7 +81,8 @@ def run_suite(
     with store.plan_lock():
         stored, problem = store.sound_plan(change=True)
         merged = check_plan(stored, plan)
-        standing = take_stock(store, runs, prints, retry_failed=retry_failed, replace_stale=replace_stale)
+        again = {"retry_failed": retry_failed, "replace_stale": replace_stale}
+        standing = take_stock(store, runs, prints, **again, folder=folder)
         store.write_plan(merged)
     for text in [problem, *standing.notes] if problem else standing.notes:
         console.print(text, markup=False)

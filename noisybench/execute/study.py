@@ -9,12 +9,13 @@ from typing import Any
 from noisybench.data import DataFolder
 from noisybench.errors import StaleData
 from noisybench.execute.executor import Executor, Stop
+from noisybench.execute.mend import mend
 from noisybench.execute.plan import in_order
 from noisybench.execute.queue import Queue
 from noisybench.execute.work import Event, Session
 from noisybench.spec import RunSpec, at, canonical_json
 from noisybench.store import Store, damage, set_aside
-from noisybench.train import checkpoint
+from noisybench.train import checkpoint, origin
 from noisybench.train.kept import load_subset, other_images
 from noisybench.train.setup import fetch_noise_files, open_set_noise
 
@@ -75,9 +76,11 @@ def take_stock(
     retry_failed: bool = False,
     replace_stale: bool = False,
     change: bool = True,
+    folder: DataFolder | None = None,
 ) -> Standing:
     """Sort the runs (teachers first) into settled and to do. With ``change`` false (a dry run) nothing is touched.
 
+    Damaged files that need no training are made again where ``folder`` says where the data lies.
     A settled teacher whose predictions are gone is redone; a settled student whose teacher's predictions are no longer
     those it was trained on, too. StaleData where a settled record was made from other data.
     """
@@ -89,6 +92,8 @@ def take_stock(
             standing.notes.append(reason)
         if record is not None:
             damaged = damage(home, record)
+            if damaged and change and folder is not None:
+                standing.notes += mend(store, home, record, damaged, folder)
             reason = "; ".join(damaged.values()) or _why_redo(store, spec, record, standing, retry_failed)
             stale = _stale(record, prints.get(canonical_json(spec.data["dataset"])))
             stale = stale or _stale_open_set(spec, record, prints)
@@ -159,8 +164,10 @@ def _tidy(store: Store, spec: RunSpec) -> list[str]:
     """What a kill after a run's last word, or damage that costs nothing, left in a settled run's folder."""
     home = store.folder(spec.run_id)
     record = store.read_record(spec.run_id)
-    if record is not None and record["result"]["status"] != "failed":
-        checkpoint.remove(home)
+    if record is not None:
+        origin.forget(home)
+        if record["result"]["status"] != "failed":
+            checkpoint.remove(home)
     mended = store.mend_spec(spec)
     return [mended] if mended else []
 

@@ -102,7 +102,7 @@ def _against_data(found: Finding, home: Path, record: Mapping[str, Any], folder:
 
 def _hold(found: Finding, what: str, wrong: Iterator[str]) -> None:
     texts = list(wrong)
-    found.wrong += texts
+    found.wrong += [text for text in texts if text not in found.wrong]
     if not texts:
         found.held.append(what)
 

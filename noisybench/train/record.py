@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from noisybench.noise import expected_rate, measured_transition
 from noisybench.spec import RunSpec
 from noisybench.store import Store, set_aside, write_arrays, write_atomic
-from noisybench.train import checkpoint
+from noisybench.train import checkpoint, origin
+from noisybench.train.detection import detect
 from noisybench.train.evaluation import closed_index, confusion, training_diagnostics
 from noisybench.train.machine import describe, now
 from noisybench.train.numerics import cuda_settings
+from noisybench.train.setup import Materials
 
 if TYPE_CHECKING:
     from noisybench.train.trainer import Run
 
-LARGE_MATRIX = 20
-"""Matrices with more classes than this go to ``curves.npz`` instead of the record."""
 SMALL_WEIGHTS = 16 * 2**20
 """``--keep-weights auto`` keeps weights below this many bytes of every seed, larger ones of the first seed only."""
 
@@ -40,19 +39,17 @@ def write(run: Run, status: str) -> dict[str, Any]:
         files["predictions.npz"] = write_arrays(
             run.home / "predictions.npz", {"train": _small(final["train"]), "test": _small(final["test"])}
         )
-        right = final["right"]
-        files["correct.npz"] = write_arrays(
-            run.home / "correct.npz", {"correct": np.packbits(right), "images": np.array(len(right))}
-        )
+        files["correct.npz"] = write_arrays(run.home / "correct.npz", correct(final["right"]))
+        if final["detection"] is not None:
+            files["scores.npz"] = write_arrays(run.home / "scores.npz", final["detection"].scores)
         files |= _write_weights(run)
-    curves = _curves(run, final)
-    content = write_arrays(run.home / "curves.npz", curves)
     rows, last_phase = run.progress.rows, run.phases[-1].epochs
+    columns = curves(rows, run.materials, final["confusion"] if final else None)
+    content = write_arrays(run.home / "curves.npz", columns)
     result = {
         "spec": run.spec.data,
         "status": status,
-        "data": _data(run),
-        "noise": _noise(run),
+        **origin.describe(run.materials),
         "test_accuracy": selected(rows, last_phase) if status == "finished" else None,
         "holdout_accuracy": selected_holdout(rows, last_phase) if status == "finished" else None,
         "epochs": len(rows),
@@ -60,12 +57,14 @@ def write(run: Run, status: str) -> dict[str, Any]:
         "gradient_evaluations": run.progress.gradient_evaluations
         + (run.materials.teacher.gradient_evaluations if run.materials.teacher else 0),
         "details": {key: float(value) for key, value in run.algorithm.details().items()},
+        **({"detection": final["detection"].judged} if final and final["detection"] else {}),
         "curves_sha256": content,
     }
     provenance = _provenance(run) | {"files": files, "error": None, "traceback": None}
     run.check_writable()
     record = run.store.write_record(run.spec.run_id, result, provenance)
     checkpoint.remove(run.home)
+    origin.forget(run.home)
     return record
 
 
@@ -78,15 +77,21 @@ def write_failure(
     trace: str | None = None,
     place: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Settle a run that raised, ran out of memory or time, or was killed; ``trace``: where, if somebody knows."""
+    """Settle a run that raised, ran out of memory or time, or was killed; ``trace``: where, if somebody knows.
+
+    Data and noise are in the record where the run had come so far as to know them.
+    """
     text = error if isinstance(error, str) else _describe(error)
     if isinstance(error, BaseException):
         trace = "".join(traceback.format_exception(error))
-    result = {"spec": spec.data, "status": "failed", "data": None, "noise": None, "test_accuracy": None, "final": None}
+    home = store.folder(spec.run_id)
+    result = {"spec": spec.data, "status": "failed", **origin.noted(home), "test_accuracy": None, "final": None}
     first = next((line for line in text.splitlines() if line.strip()), "unknown")
     told = {"error": _writable(first), "traceback": None if trace is None else _writable(trace), "finished": now()}
     store.check(spec.run_id)
-    return store.write_record(spec.run_id, result, told | describe(device) | {"place": dict(place or {})})
+    record = store.write_record(spec.run_id, result, told | describe(device) | {"place": dict(place or {})})
+    origin.forget(home)
+    return record
 
 
 def _describe(error: BaseException) -> str:
@@ -151,11 +156,15 @@ def _under_rules(rows: list[dict[str, Any]], column: str, best: int) -> dict[str
 def _final_diagnostics(run: Run) -> dict[str, Any]:
     """Final classes of all training and test images, and the diagnostics on the whole training part."""
     task, predict = run.task, run.algorithm.predict
-    train = task.evaluate(predict, task.images).argmax(dim=1)
+    logits = task.evaluate(predict, task.images)
+    train = logits.argmax(dim=1)
     test = task.evaluate(predict, run.test[0]).argmax(dim=1)
     index = closed_index(task, run.truth)
     shares = training_diagnostics(train[index], run.truth.noisy[index], run.truth.clean[index])
+    wanted = run.training.get("detection", False)
+    found = detect(logits, run.truth, task.index, run.spec.seed, run.algorithm.suspicion()) if wanted else None
     return {
+        "detection": found,
         "train": train.cpu().numpy(),
         "test": test.cpu().numpy(),
         "right": (test == run.test[1]).cpu().numpy(),
@@ -173,74 +182,25 @@ def _final(run: Run, final: dict[str, Any] | None) -> dict[str, Any]:
     }
     if out["memorised"] is not None and math.isnan(out["memorised"]):
         out["memorised"] = out["corrected"] = None  # nothing was flipped
-    if final and run.task.num_classes <= LARGE_MATRIX:
+    if final and run.task.num_classes <= origin.LARGE_MATRIX:
         out["confusion"] = final["confusion"].tolist()
     return out
 
 
-def _data(run: Run) -> dict[str, Any]:
-    dataset = run.materials.dataset
-    return {
-        "name": dataset.name,
-        "id": dataset.id,
-        "fingerprint": dataset.fingerprint,
-        "comparable_as": dataset.comparable_as,
-        "original_pixels": dataset.original_pixels,
-        "train_size": len(run.materials.index),
-        "test_size": len(dataset.test_labels),
-        "holdout_size": len(run.materials.holdout),
-        "num_classes": dataset.num_classes,
-        "shape": list(dataset.shape),
-    }
-
-
-def _noise(run: Run) -> dict[str, Any]:
-    """Shares of the training part: ``realised_rate`` is labelled as another class of the task, ``open_set_rate`` shows
-    no class of the task; the two add up to the wrong share. ``expected_rate`` leaves open-set images out of account."""
-    noise, index, holdout = run.materials.noise, run.materials.index, run.materials.holdout
-    teacher, clean = run.materials.teacher, run.materials.dataset.train_labels
-    flipped, open_set = run.materials.flipped, run.materials.open_set
-    new_wrong = None if teacher is None else (teacher.labels != clean) | open_set.mask
-    some = open_set.sha256 is not None
-    return {
-        "kind": noise.kind,
-        "rate": noise.rate,
-        "expected_rate": expected_rate(
-            noise.kind, noise.params, noise.num_classes, np.bincount(clean, minlength=noise.num_classes)
-        ),
-        "realised_rate": float(flipped[index].mean()),
-        "realised_rate_holdout": float(flipped[holdout].mean()) if len(holdout) else None,
-        "open_set_rate": float(open_set.mask[index].mean()) if some else None,
-        "open_set_rate_holdout": float(open_set.mask[holdout].mean()) if some and len(holdout) else None,
-        "open_set_sha256": open_set.sha256,
-        "transition": _transition(run).tolist() if len(noise.transition) <= LARGE_MATRIX else None,
-        "sha256": noise.sha256,
-        "seed": noise.seed,
-        "details": dict(noise.details),
-        "relabel_sha256": None if teacher is None else teacher.sha256,
-        "new_label_wrong_share": None if new_wrong is None else float(new_wrong[index].mean()),
-    }
-
-
-def _transition(run: Run) -> np.ndarray:
-    """The measured matrix of the whole training subset, open-set images left out."""
-    closed = ~run.materials.open_set.mask
-    noise = run.materials.noise
-    if closed.all():
-        return noise.transition
-    clean = run.materials.dataset.train_labels
-    return measured_transition(clean[closed], noise.labels[closed], run.task.num_classes)
-
-
-def _curves(run: Run, final: dict[str, Any] | None) -> dict[str, np.ndarray]:
-    rows = run.progress.rows
+def curves(rows: list[dict[str, Any]], materials: Materials, counts: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Content of ``curves.npz``; ``counts``: the final test confusion of a run that finished."""
     columns = {key: np.array([row[key] for row in rows], dtype=np.float64) for key in rows[0] if key != "phase"}
     columns["phase"] = np.array([row["phase"] for row in rows])
-    if final is not None:
-        columns["confusion"] = final["confusion"]
-    if run.task.num_classes > LARGE_MATRIX:
-        columns["transition"] = _transition(run)
+    if counts is not None:
+        columns["confusion"] = counts
+    if materials.dataset.num_classes > origin.LARGE_MATRIX:
+        columns["transition"] = origin.transition(materials)
     return columns
+
+
+def correct(right: np.ndarray) -> dict[str, np.ndarray]:
+    """Content of ``correct.npz``: bool ``[N]``, which test images the final network gets right."""
+    return {"correct": np.packbits(right), "images": np.array(len(right))}
 
 
 def _small(classes: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from noisybench.optim import build_schedule
 from noisybench.seeding import derive
 from noisybench.spec import RunSpec
 from noisybench.store import Store, append_text, write_atomic
-from noisybench.train import checkpoint, record
+from noisybench.train import checkpoint, origin, record
 from noisybench.train.averaging import Averaging
 from noisybench.train.capture import CapturedSteps, graphs_for
 from noisybench.train.evaluation import diagnostic_index, evaluate_epoch
@@ -91,8 +91,9 @@ def train(
     it ran beside host and device (executor, node, job). The caller holds the run's lock.
     """
     torch.set_num_threads(threads)
-    materials = gather(spec.data, folder, store)
     home = store.folder(spec.run_id)
+    origin.forget(home)  # of an earlier start, perhaps from other data
+    materials = gather(spec.data, folder, store)
     saved, problems = checkpoint.load(home, device=device)
     if saved is not None and saved["run"] != _identity(spec, materials):
         problems.append(f"{home}: its checkpoint was made from other data or labels; set aside, the run starts anew")
@@ -100,6 +101,7 @@ def train(
         saved = None
     for problem in problems:
         observe({"type": "log", "run_id": spec.run_id, "text": problem})
+    origin.note(home, materials)
     if saved is not None:
         numerics = Numerics(**{**saved["numerics"], "device": device})
         torch.set_num_threads(numerics.threads)

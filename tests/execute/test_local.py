@@ -138,6 +138,39 @@ def test_other_data_under_the_same_name_stops_everything(session):
     assert (session.store.root / f"{runs[0].run_id}.stale").is_dir()
 
 
+def test_a_failed_run_says_what_it_was_made_from_and_other_data_is_noticed(session):
+    from noisybench.errors import StaleData
+    from noisybench.spec import canonical_json
+
+    good, bad = small_spec(), small_spec({"model.width": 10**12})  # more memory than there is
+    train_all(session, [good, bad])
+    finished, failed = (session.store.read_record(spec.run_id)["result"] for spec in (good, bad))
+    assert (failed["data"], failed["noise"]) == (finished["data"], finished["noise"])
+    assert finished["noise"]["sha256"]
+    block = canonical_json(bad.data["dataset"])
+    assert list(take_stock(session.store, [bad], {block: finished["data"]["fingerprint"]}).settled) == [bad.run_id]
+    with pytest.raises(StaleData, match=bad.run_id):
+        take_stock(session.store, [bad], {block: "f" * 64}, retry_failed=True)
+    assert take_stock(session.store, [bad], {block: "f" * 64}, replace_stale=True).todo == [bad]
+
+
+def test_a_run_that_fails_before_its_data_is_known_does_not_claim_any(session, monkeypatch):
+    from noisybench.train import trainer
+
+    spec = small_spec({"model.width": 10**12})
+    train_all(session, [spec])
+    assert session.store.read_record(spec.run_id)["result"]["data"] is not None
+
+    def broken(*arguments):
+        raise MemoryError("no memory for images")
+
+    monkeypatch.setattr(trainer, "gather", broken)
+    train_all(session, [spec], retry_failed=True)
+    record = session.store.read_record(spec.run_id)
+    assert "no memory for images" in record["provenance"]["error"]
+    assert (record["result"]["data"], record["result"]["noise"]) == (None, None)
+
+
 def test_a_run_held_by_another_process_is_waited_for(session, monkeypatch):
     from noisybench.execute import queue
 
@@ -182,6 +215,7 @@ SCRIPT = textwrap.dedent(
     from small_runs import small_spec
     from noisybench.execute.study import run_study, take_stock
     from noisybench.execute.executor import Stop
+    from noisybench.execute.local import Local
     from noisybench.execute.work import Session
 
     if __name__ == "__main__":
@@ -207,6 +241,8 @@ def test_killed_with_its_workers_and_run_again_gives_the_same_records(session, t
     for line in process.stdout:
         if line.strip() == "epoch":
             break
+    else:
+        pytest.fail("it ended before it could be killed")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()

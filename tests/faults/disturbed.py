@@ -29,7 +29,7 @@ def hashes(store: Store, runs) -> dict[str, str]:
 
 def study(session: Session, runs, *, workers=0, observe=lambda event: None, stop=None, timeout=None, **options):
     """Take stock and train what is to do, as ``run`` does."""
-    standing = take_stock(session.store, runs, {})
+    standing = take_stock(session.store, runs, {}, folder=session.folder)
     return run_study(session, runs, standing, observe, stop or Stop(), Local(workers, timeout), **options), standing
 
 

@@ -6,15 +6,18 @@ import os
 import random
 import shutil
 
+import numpy as np
 import pytest
 from disturbed import hashes, small_study, study
 from small_runs import small_spec, stopped_after
 
+from noisybench.execute.mend import mend
 from noisybench.execute.work import Session
-from noisybench.store import Store
-from noisybench.train import checkpoint, trainer
+from noisybench.store import Store, damage
+from noisybench.train import checkpoint, kept, origin, trainer
 
 FLIPS = 4
+NPZ = {"name": "npz", "train_subset": None, "test_subset": None, "validation": 0.0, "subset_seed": 0}
 
 
 def flip(data: bytes, rng: random.Random) -> bytes:
@@ -45,10 +48,18 @@ def settled(tmp_path_factory):
     return Store(root / "study"), runs
 
 
-CHECKED = ("record.json", "predictions.npz", "curves.npz", "model.pt")
+REDONE = ("record.json", "predictions.npz", "model.pt")
+MENDED = ("curves.npz", "correct.npz", "spec.json")
+UNCHECKED = ("epochs.jsonl", "run.log")
 
 
-@pytest.mark.parametrize("name", [*CHECKED, "spec.json", "epochs.jsonl", "run.log"])
+def test_a_settled_run_leaves_no_file_that_is_not_damaged_here(settled):
+    whole, runs = settled
+    for spec in runs:
+        assert {path.name for path in whole.folder(spec.run_id).iterdir()} == {*REDONE, *MENDED, *UNCHECKED}
+
+
+@pytest.mark.parametrize("name", [*REDONE, *MENDED, *UNCHECKED])
 def test_any_damage_to_a_file_of_a_settled_run_is_found_and_made_good(settled, tmp_path, name):
     whole, runs = settled
     expected, teacher = hashes(whole, runs), runs[0]
@@ -68,16 +79,76 @@ def test_any_damage_to_a_file_of_a_settled_run_is_found_and_made_good(settled, t
         if aside.exists():
             assert aside.read_bytes() == damaged
             assert any(str(path) in note and aside.name in note for note in standing.notes), how
-            assert (teacher.run_id in trained) == (name in CHECKED)
+            assert (teacher.run_id in trained) == (name in REDONE)
         else:  # views and logs are not checked; nor are bytes of a zip that say nothing about its content
-            assert name in ("epochs.jsonl", "run.log") or "bit flip" in how, how
-            assert name in ("epochs.jsonl", "run.log", "predictions.npz", "curves.npz"), how
+            assert name in UNCHECKED or (name.endswith(".npz") and "bit flip" in how), how
             assert trained == []
-        if name == "spec.json":
-            assert path.read_bytes() == (whole.folder(teacher.run_id) / name).read_bytes()
+        if name in MENDED and aside.exists():
+            assert path.read_bytes() == (whole.folder(teacher.run_id) / name).read_bytes(), how
 
 
-@pytest.mark.parametrize("name", [checkpoint.NAME, checkpoint.PREVIOUS, "both", "spec.json", "epochs.jsonl", "run.log"])
+@pytest.mark.parametrize("names", [("correct.npz",), ("curves.npz",), MENDED])
+def test_missing_files_that_others_say_again_are_made_again_without_training(settled, tmp_path, names):
+    whole, runs = settled
+    session = Session(tmp_path / "study", tmp_path / "data", None)
+    shutil.copytree(whole.root, session.root)
+    for spec in runs:
+        for name in names:
+            (session.store.folder(spec.run_id) / name).unlink()
+    events = []
+    study(session, runs, observe=events.append)
+    assert events == []
+    for spec in runs:
+        for name in names:
+            made = session.store.folder(spec.run_id) / name
+            assert made.read_bytes() == (whole.folder(spec.run_id) / name).read_bytes()
+
+
+@pytest.mark.parametrize(("lost", "needed"), [("curves.npz", "epochs.jsonl"), ("correct.npz", "predictions.npz")])
+def test_a_file_that_cannot_be_made_again_from_what_is_left_is_trained_for(settled, tmp_path, lost, needed):
+    whole, runs = settled
+    session = Session(tmp_path / "study", tmp_path / "data", None)
+    shutil.copytree(whole.root, session.root)
+    home = session.store.folder(runs[0].run_id)
+    (home / lost).unlink()
+    if needed == "epochs.jsonl":
+        rows = (home / needed).read_text()
+        (home / needed).write_text(rows.replace('"train_loss": ', '"train_loss": 1'))
+    else:
+        (home / needed).unlink()
+    events = []
+    outcome, standing = study(session, runs, observe=events.append)
+    assert outcome.exit_code == 0
+    assert hashes(session.store, runs) == hashes(whole, runs)
+    assert {event["run_id"] for event in events} == {runs[0].run_id}
+    assert any(f"{lost}: missing" in note and "redone" in note for note in standing.notes)
+    assert (home / lost).read_bytes() == (whole.folder(runs[0].run_id) / lost).read_bytes()
+
+
+def test_without_the_data_it_was_made_from_nothing_is_made_again(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def write(path):
+        images = rng.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8)
+        labels = rng.permutation(np.arange(60) % 3)
+        np.savez(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
+
+    spec = small_spec({"dataset": NPZ | {"path": str(tmp_path / "mine.npz")}, "training.epochs": 1})
+    session = Session(tmp_path / "study", tmp_path / "data", None)
+    write(tmp_path / "mine.npz")
+    study(session, [spec])
+    home = session.store.folder(spec.run_id)
+    record, path = session.store.read_record(spec.run_id), home / "correct.npz"
+    path.unlink()
+    write(tmp_path / "mine.npz")
+    kept._own.clear()
+    damaged = damage(home, record)
+    assert mend(session.store, home, record, damaged, session.folder) == []
+    assert list(damaged) == [path]
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", [checkpoint.NAME, checkpoint.PREVIOUS, "both", "spec.json", origin.FILE, *UNCHECKED])
 def test_any_damage_to_a_file_of_an_unfinished_run_is_found_and_made_good(tmp_path, name, monkeypatch):
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(trainer, "CHECKPOINT_COST", 0.0)
@@ -148,14 +219,14 @@ def test_what_a_killed_writer_left_is_swept_and_what_is_being_written_is_not(sto
     assert [path.exists() for path in [*old, new, other]] == [False, False, True, True]
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"sha256": "0"}', bytes(50)])
-def test_a_damaged_plan_is_set_aside_and_made_again(store, damage):
+@pytest.mark.parametrize("content", [b"", b"{", b'{"sha256": "0"}', bytes(50)])
+def test_a_damaged_plan_is_set_aside_and_made_again(store, content):
     store.root.mkdir(parents=True)
-    store.plan_path.write_bytes(damage)
+    store.plan_path.write_bytes(content)
     assert store.sound_plan(change=False)[0] is None
-    assert store.plan_path.read_bytes() == damage
+    assert store.plan_path.read_bytes() == content
     plan, problem = store.sound_plan(change=True)
     assert plan is None
     assert str(store.plan_path) in problem
     assert "plan.json.corrupt" in problem
-    assert (store.root / "plan.json.corrupt").read_bytes() == damage
+    assert (store.root / "plan.json.corrupt").read_bytes() == content

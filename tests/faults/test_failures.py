@@ -14,6 +14,7 @@ from noisybench.execute.executor import Stop
 from noisybench.execute.study import take_stock
 from noisybench.execute.work import Session
 from noisybench.registry import _components, load_plugin
+from noisybench.train import origin
 
 BAD = '''
 """Losses that no study should meet."""
@@ -131,6 +132,10 @@ def test_bad_methods_cost_their_own_runs(bad, fast_workers, undisturbed):
         told = provenance(bad, spec)
         assert error in told["error"]
         assert (where is None and told["traceback"] is None) or where in told["traceback"], name
+        result, other = (bad.store.read_record(one.run_id)["result"] for one in (spec, runs[0]))
+        assert result["data"] == other["data"], "who settles it knows on what it was trained"
+        assert result["noise"] == other["noise"]
+        assert not (bad.store.folder(spec.run_id) / origin.FILE).exists()
     assert "memory" in provenance(bad, lost["killed"])["error"]
 
 
@@ -153,6 +158,7 @@ def test_a_hanging_method_is_ended_and_its_record_says_where_it_hung(
     assert outcome.counts == {"finished": 4, "diverged": 0, "failed": 1, "blocked": 0}
     assert hashes(bad.store, runs) == hashes(whole, runs)
     assert "(--timeout)" in provenance(bad, spec)["error"]
+    assert bad.store.read_record(spec.run_id)["result"]["data"] is not None
     assert "in hanging" in provenance(bad, spec)["traceback"]
 
 
