@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 COLUMNS = 5
 """So many noises stand side by side; more go into a second block below the first."""
+ROWS = 40
+"""So many rows of all blocks together fit on a page; more make further tables."""
 OF_METHODS = ("optimizer", "algorithm", "loss")
-OF_TABLES = ("dataset", "noise", "model")
 MIXUP = "zhang2018mixup"
 DOCUMENT = r"""\documentclass{article}
 \usepackage[T1]{fontenc}
@@ -32,6 +33,7 @@ DOCUMENT = r"""\documentclass{article}
 \usepackage{booktabs}
 \begin{document}
 \input{report-tables}
+\clearpage
 BIBLIOGRAPHY\end{document}
 """
 BIBLIOGRAPHY = r"""\bibliographystyle{plain}
@@ -82,13 +84,24 @@ def _main(report: Report, grid: Grid, comparisons: Sequence[Comparison], label: 
     about = [remarks.conventions(grid), *([remarks.visible(grid) or ""])]
     above = markdown.banner(report) if report.study.smoke or report.study.synthetic else ""
     caption = [escape(text) for text in (above, f"{_sentence(report.title)}") if text]
-    entries = [entry for entry in grid.entries.values() if entry.cell]
-    cited = _cite(_keys((entry.cell for entry in entries), OF_TABLES))
-    caption += [f"{escape(grid.dataset)}, {escape(grid.model)}{cited}."]
+    caption += [_where(grid)]
     caption += [escape(" ".join(remarks.legend(grid, "Bold", "Italic")))]
     below = [escape(" ".join(text for text in about if text)), *map(escape, remarks.chosen(grid))]
     below += [escape(words.counts(report.study)), *map(escape, remarks.warnings(report))]
     return _table(grid.columns, rows, " ".join(caption), label, [*below, *_listed(notes)])
+
+
+def _where(grid: Grid) -> str:
+    """Data set, network and kinds of noise, each with its paper."""
+    cells = [entry.cell for entry in grid.entries.values()]
+    names = [escape(grid.dataset) + _cite(_keys(cells, ("dataset",)))]
+    names += [escape(grid.model) + _cite(_keys(cells, ("model",)))]
+    kinds: dict[str, list[Cell]] = {}
+    for column in grid.columns:
+        kinds.setdefault(column.kind, []).extend(entry.cell for entry in grid.column(column).values())
+    for kind, found in kinds.items():
+        names.append(escape(kind if kind == "clean" else f"{kind} noise") + _cite(_keys(found, ("noise",))))
+    return f"{', '.join(names)}."
 
 
 def _cell(entry: Entry | None, notes: Footnotes) -> str:
@@ -145,25 +158,39 @@ def _texts(found: Iterable[Reason]) -> list[str]:
 def _table(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], caption: str, label: str, below: Sequence[str]
 ) -> str:
-    blocks = []
+    """One table, or several where one page does not hold all rows; what stands below comes after the last."""
+    many = max(1, ROWS // max(1, -(-len(columns) // COLUMNS)))
+    parts = [rows[start : start + many] for start in range(0, len(rows), many)] or [rows]
+    tables = []
+    for number, part in enumerate(parts):
+        again = number > 0
+        under = [line for line in below if line] if number == len(parts) - 1 else []
+        head = [rf"  \caption{{Table~\ref{{tab:{label}}}, continued.}}"]
+        head = head if again else [rf"  \caption{{{caption}}}", rf"  \label{{tab:{label}}}"]
+        tables.append(_float(head, "\n  \\par\\medskip\n".join(_blocks(columns, part)), under))
+    return "\n\n".join(tables)
+
+
+def _blocks(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for start in range(0, len(columns), COLUMNS):
         some = columns[start : start + COLUMNS]
         lines = [rf"  \begin{{tabular}}{{l{'r' * len(some)}}}", r"    \toprule"]
         lines.append(f"    {' & '.join(['method', *(escape(column.short) for column in some)])} \\\\")
         lines.append(r"    \midrule")
         lines += [f"    {' & '.join([row[0], *row[1 + start : 1 + start + COLUMNS]])} \\\\" for row in rows]
-        blocks.append("\n".join([*lines, r"    \bottomrule", r"  \end{tabular}"]))
-    text = "\n  \\par\\medskip\n".join(blocks)
-    under = "\n".join(f"  {line}\\par" for line in below if line)
+        yield "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}"])
+
+
+def _float(head: Sequence[str], body: str, below: Sequence[str]) -> str:
+    under = "\n".join(f"  {line}\\par" for line in below)
     return "\n".join(
         [
             r"\begin{table}[htbp]",
             r"  \centering\small",
-            rf"  \caption{{{caption}}}",
-            rf"  \label{{tab:{label}}}",
-            text,
-            r"  \par\smallskip\raggedright\footnotesize",
-            *([under] if under else []),
+            *head,
+            r"  \smallskip",
+            body,
+            *([r"  \par\smallskip\raggedright\footnotesize", under] if under else []),
             r"\end{table}",
         ]
     )

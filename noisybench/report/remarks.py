@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MARKS = {
     "rate-aware": "rate-aware: a hyperparameter was set by the true noise rate or kind",
-    "oracle": "oracle: the method was given something no one has in practice (`oracle: true`)",
+    "oracle": "oracle: the method was given something that no one has in practice",
     "ensemble": "ensemble: two networks answer together",
 }
 
