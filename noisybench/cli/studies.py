@@ -13,6 +13,7 @@ from noisybench.cli.options import DataDir, Plugins, Sets
 def register(app: typer.Typer) -> None:
     """Add these commands to the program's."""
     app.command()(run)
+    app.command()(merge)
 
 
 def run(
@@ -106,3 +107,27 @@ def run(
             },
         )
     )
+
+
+def merge(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUNS...", help="Folders of one suite, e.g. cluster/my-study laptop/my-study."),
+    ],
+    into: Annotated[Path, typer.Option("--into", metavar="RUNS", help="The folder to fill; it may be there already.")],
+    keep_first: Annotated[
+        bool, typer.Option("--keep-first", help="Where a run ended differently, take the folder named first.")
+    ] = False,
+) -> None:
+    """Make one results folder of several of the same suite: identical runs once, conflicts named."""
+    from noisybench.execute.join import join
+
+    done = join(sources, into, keep_first=keep_first)
+    for note in done.notes:
+        typer.echo(note)
+    for run_id, places in done.conflicts.items():
+        typer.echo(f"{run_id}: ended differently in {' and '.join(places)}; that of {places[0]} was taken")
+    parts = [f"{done.copied} runs copied"]
+    parts += [f"{done.unfinished} of them unfinished"] if done.unfinished else []
+    parts += [f"{done.same} were in several folders, the same"] if done.same else []
+    typer.echo(f"{into}: {', '.join(parts)}.")

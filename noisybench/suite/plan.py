@@ -65,6 +65,31 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     return None
 
 
+def join_plans(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of both: cells and seeds of either. PlanConflict where the two do not describe one study."""
+    for key in ("schema", "suite", "version", "recipe", "smoke"):
+        if first[key] != second[key]:
+            raise PlanConflict(f"{key} is {text_of(first[key])} in one and {text_of(second[key])} in the other")
+    if flat(dict(first["report"])) != flat(dict(second["report"])):
+        raise PlanConflict("their 'report' blocks differ")
+    joined = {_name(cell): copy.deepcopy(dict(cell)) for cell in first["cells"]}
+    for cell in second["cells"]:
+        mine = joined.setdefault(_name(cell), copy.deepcopy(dict(cell)))
+        where = " / ".join(_name(cell))
+        for key in ("method", "choose", "published", "marks"):
+            if mine[key] != cell[key]:
+                raise PlanConflict(
+                    f"{where}: '{key}' is {text_of(mine[key])} in one, {text_of(cell[key])} in the other"
+                )
+        for seed, run_id in cell["runs"].items():
+            if mine["runs"].setdefault(seed, run_id) != run_id:
+                difference = _cell_difference({**mine, "runs": {seed: mine["runs"][seed]}}, cell)
+                raise PlanConflict(f"{where}, seed {seed}, is not the same run in both: {difference}")
+        mine["runs"] = dict(sorted(mine["runs"].items(), key=lambda item: int(item[0])))
+    seeds = sorted({*first["seeds"], *second["seeds"]})
+    return {**copy.deepcopy(dict(first)), "cells": list(joined.values()), "seeds": seeds}
+
+
 def _name(cell: Mapping[str, Any]) -> tuple[str, str, str, str]:
     return cell["dataset"], cell["noise"], cell["model"], cell["variant"]
 

@@ -1,0 +1,140 @@
+"""``noisybench merge``: results folders of one suite from different places become one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from noisybench.cli.app import main
+from noisybench.files import json_with_hash, read_json
+from noisybench.spec import sha256_of
+
+SUITE = """
+name: tiny
+version: 1
+dataset: {name: digits, train_subset: 100, test_subset: 50}
+noise: {kind: symmetric, rate: 0.4}
+model: {name: mlp, width: 8}
+training: {epochs: 1, batch_size: 50}
+seeds: 2
+methods:
+  SGD: {}
+  Student: {relabel: SGD}
+"""
+
+
+@pytest.fixture
+def nb(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NOISYBENCH_DATA", str(tmp_path / "data"))
+    Path("tiny.yaml").write_text(SUITE)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["noisybench", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def run(nb, place: str, *more: str) -> Path:
+    code, _, err = nb("run", "tiny.yaml", "--runs", place, "--workers", "0", *more)
+    assert (code, err) == (0, "")
+    return Path(place, "tiny")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {p.parent.name: json.loads(p.read_text())["result_sha256"] for p in folder.glob("*/record.json")}
+
+
+def change(folder: Path, status: str) -> str:
+    """Make the first record say something else, soundly signed; returns its run."""
+    path = sorted(folder.glob("*-sgd-*/record.json"))[0]
+    record = read_json(path)
+    record["result"]["status"] = status
+    record["result"]["epochs"] = 99
+    record["result_sha256"] = sha256_of(record["result"])
+    record.pop("sha256", None)
+    path.write_bytes(json_with_hash(record))
+    return path.parent.name
+
+
+def test_parts_of_a_study_become_the_whole(nb) -> None:
+    whole = run(nb, "whole")
+    first = run(nb, "a", "--only", "method=SGD")
+    second = run(nb, "b", "--only", "seed=0")
+    before = {path: path.read_bytes() for path in [*first.rglob("*"), *second.rglob("*")] if path.is_file()}
+    code, out, err = nb("merge", str(first), str(second), "--into", "c/tiny")
+    assert (code, err) == (0, "")
+    assert out == "c/tiny: 3 runs copied, 1 were in several folders, the same.\n"
+    merged = Path("c/tiny")
+    assert hashes(merged).items() < hashes(whole).items()
+    assert all(path.read_bytes() == content for path, content in before.items())
+    code, out, _ = nb("run", "tiny.yaml", "--runs", "c", "--workers", "0")
+    assert code == 0
+    assert "4 runs, 3 already settled; training 1 " in out
+    assert hashes(merged) == hashes(whole)
+    assert nb("merge", str(whole), "--into", "c/tiny")[1].startswith("c/tiny: 0 runs copied")
+
+
+def test_seeds_of_different_places_stand_in_one_plan(nb) -> None:
+    first = run(nb, "a", "--set", "seeds=[0, 1]")
+    second = run(nb, "b", "--set", "seeds=[2]")
+    assert nb("merge", str(first), str(second), "--into", "c/tiny")[0] == 0
+    assert read_json(Path("c/tiny/plan.json"))["cells"][0]["runs"].keys() == {"0", "1", "2"}
+    code, out, _ = nb("report", "c/tiny", "--format", "md")
+    assert code == 0
+    assert "6 runs planned: 6 finished" in out
+
+
+def test_runs_that_ended_differently_are_named_and_nothing_is_written(nb) -> None:
+    first, second = run(nb, "a"), run(nb, "b")
+    changed = change(second, "finished")
+    code, out, err = nb("merge", str(first), str(second), "--into", "c/tiny")
+    assert (code, out) == (2, "")
+    assert "1 run ended differently" in err
+    assert changed in err
+    assert "--keep-first" in err
+    assert not Path("c").exists()
+    code, out, _ = nb("merge", str(first), str(second), "--into", "c/tiny", "--keep-first")
+    assert code == 0
+    assert f"{changed}: ended differently in a/tiny and b/tiny; that of a/tiny was taken" in out
+    assert hashes(Path("c/tiny")) == hashes(first)
+
+
+def test_a_failed_run_gives_way_to_a_finished_one(nb) -> None:
+    first, second = run(nb, "a"), run(nb, "b")
+    change(first, "failed")
+    assert nb("merge", str(first), str(second), "--into", "c/tiny")[0] == 0
+    assert hashes(Path("c/tiny")) == hashes(second)
+
+
+def test_a_damaged_run_is_named_and_left_to_be_trained(nb) -> None:
+    first = run(nb, "a")
+    damaged = sorted(first.glob("*/curves.npz"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    code, out, _ = nb("merge", str(first), "--into", "c/tiny")
+    assert code == 0
+    assert str(damaged) in out
+    assert "3 runs copied" in out
+    assert not Path("c/tiny", damaged.parent.name).exists()
+
+
+def test_other_studies_and_other_folders_are_refused(nb) -> None:
+    first = run(nb, "a")
+    Path("tiny.yaml").write_text(SUITE.replace("epochs: 1", "epochs: 2"))
+    other = run(nb, "b")
+    code, _, err = nb("merge", str(first), str(other), "--into", "c/tiny")
+    assert code == 2
+    assert "a/tiny and b/tiny are not one study" in err
+    assert "training.epochs was 1, is 2" in err
+    code, _, err = nb("merge", "nowhere", "--into", "c/tiny")
+    assert code == 2
+    assert "nowhere: not a results folder" in err
