@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -210,9 +211,38 @@ class Lease:
             path.unlink(missing_ok=True)
 
 
+def is_held(path: Path, times: LeaseTimes | None) -> bool:
+    """Whether somebody holds the lock (``times`` None: the system's) or lease in this file, for those who only want to
+    know. A lock that nobody holds is taken for a moment; a lease is read, and old by this machine's clock is void."""
+    try:
+        if times is not None:
+            holder, changed = _holder(path.read_bytes()), path.stat().st_mtime
+            return not _is_dead(holder) and time.time() - changed <= times.void
+        if not path.exists():
+            return False
+        with FileLock(path).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
+def this_process() -> dict[str, Any]:
+    """What names this process among all: place, number, birth."""
+    return {"place": _place(), "pid": os.getpid(), "born": _born(os.getpid())}
+
+
+def is_alive(holder: Mapping[str, Any]) -> bool | None:
+    """Whether a process (as ``this_process`` names it) lives; None where that cannot be asked from here."""
+    if holder.get("place") != _place() or sys.platform == "win32" or not isinstance(holder.get("pid"), int):
+        return None
+    return not _is_dead(holder)
+
+
 def _content(token: str, number: int) -> bytes:
     """What a lease says; as long with every number, so that it can be rewritten in place."""
-    holder = {"token": token, "place": _place(), "pid": os.getpid(), "born": _born(os.getpid())}
+    holder = {"token": token, **this_process()}
     return json.dumps(holder | {"renewed": f"{number:012d}"}).encode()
 
 
@@ -240,7 +270,7 @@ def _born(pid: int) -> str:
         return ""
 
 
-def _is_dead(holder: dict[str, Any]) -> bool:
+def _is_dead(holder: Mapping[str, Any]) -> bool:
     if sys.platform == "win32" or not isinstance(holder.get("pid"), int) or holder.get("place") != _place():
         return False
     try:

@@ -16,6 +16,7 @@ from noisybench import registry
 from noisybench.data import DataFolder
 from noisybench.data.shared import SharedData
 from noisybench.errors import DataError, StoreError
+from noisybench.execute.running import Presence, forget
 from noisybench.locks import LeaseLost, LeaseTimes
 from noisybench.spec import RunSpec
 from noisybench.store import Store, append_text
@@ -80,18 +81,25 @@ def execute(
                 observe(base | {"type": "log", "text": problem})
             if record is not None:
                 return base | _settled(record)
+            presence = Presence(store, run_id, session.place)
+
+            def tell(event: Event) -> None:
+                presence.hear(event)
+                _log(store, event, observe)
+
             try:
-                record = train(
-                    spec,
-                    store,
-                    session.folder,
-                    device=session.device,
-                    threads=session.threads,
-                    observe=lambda event: _log(store, event, observe),
-                    stop_after=stop_after,
-                    keep_weights=session.weights(spec.seed),
-                    place=session.place,
-                )
+                with presence:
+                    record = train(
+                        spec,
+                        store,
+                        session.folder,
+                        device=session.device,
+                        threads=session.threads,
+                        observe=tell,
+                        stop_after=stop_after,
+                        keep_weights=session.weights(spec.seed),
+                        place=session.place,
+                    )
             except Interrupted:
                 return base | {"type": "interrupted"}
             except (StoreError, DataError):
@@ -121,6 +129,7 @@ def settle_for(session: Session, spec: RunSpec, reason: str, trace: str | None) 
             record, _ = store.settled(spec.run_id)
             if record is None:  # it did not die after its last word
                 record = write_failure(store, spec, reason, device=session.device, trace=trace, place=session.place)
+            forget(store.folder(spec.run_id))
             return _told(store, record)
     except Timeout:
         return {"type": "busy", "run_id": spec.run_id}

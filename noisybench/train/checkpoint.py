@@ -1,7 +1,8 @@
 """Checkpoints: one self-checking file and the one before it.
 
 A file is a line ``noisybench checkpoint 1 <sha256>`` followed by ``torch.save`` bytes with that hash. It is written to
-a temporary name, synced and renamed, so a reader sees a whole file or none.
+a temporary name, synced and renamed, so a reader sees a whole file or none. Behind the hash may stand how many epochs
+are done, for those who only want to know that.
 """
 
 from __future__ import annotations
@@ -45,7 +46,20 @@ def save(folder: Path, state: dict[str, Any], *, check: bool = False) -> None:
             os.replace(newest, folder / PREVIOUS)
     except OSError as error:
         raise StoreError(f"{newest}: cannot be kept as {PREVIOUS}: {error.strerror or error}") from error
-    write_atomic(newest, _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body, parents=False)
+    rows = state.get("progress", {}).get("rows", ())
+    head = f"{hashlib.sha256(body).hexdigest()} {len(rows)}\n"
+    write_atomic(newest, _MAGIC + head.encode() + body, parents=False)
+
+
+def epochs_done(folder: Path) -> int | None:
+    """How many epochs the newest checkpoint holds, as it says itself; None where there is none or it does not say."""
+    for name in (NAME, PREVIOUS):
+        with contextlib.suppress(OSError, ValueError):
+            with (folder / name).open("rb") as file:
+                head = file.readline(200)
+            if head.startswith(_MAGIC):
+                return int(head[len(_MAGIC) :].split()[1]) if len(head.split()) > 4 else None
+    return None
 
 
 def load(folder: Path, *, device: str) -> tuple[dict[str, Any] | None, list[str]]:
@@ -72,7 +86,7 @@ def _read(path: Path, device: str) -> dict[str, Any]:
     head, _, body = data.partition(b"\n")
     if not head.startswith(_MAGIC):
         raise _Damaged("not a checkpoint of this version")
-    if hashlib.sha256(body).hexdigest().encode() != head[len(_MAGIC) :]:
+    if hashlib.sha256(body).hexdigest().encode() != head[len(_MAGIC) :].partition(b" ")[0]:
         raise _Damaged("damaged (its checksum does not match)")
     try:
         state = torch.load(io.BytesIO(body), map_location=device, weights_only=True)
