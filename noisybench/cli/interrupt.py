@@ -36,9 +36,10 @@ def terminable() -> Iterator[None]:
 
 
 @contextmanager
-def stopping(stop: Stop) -> Iterator[None]:
+def stopping(stop: Stop, said: str | None = None) -> Iterator[None]:
     """SIGINT and SIGTERM ask the runs to stop; a second SIGINT, or a run that does not stop, ends everything at once.
 
+    ``said``: what to say then, where runs do not stop with this command.
     Ending at once costs what came after the last checkpoints: workers end with this process, and so do their locks.
     """
     timers: list[threading.Timer] = []
@@ -51,7 +52,7 @@ def stopping(stop: Stop) -> Iterator[None]:
             timers.append(threading.Timer(END_SECONDS, _end))
             timers[0].daemon = True
             timers[0].start()
-            _say("Stopping: epochs that end within seconds are saved, others go back to their last checkpoint.")
+            _say(said or "Stopping: epochs that end within seconds are saved, others go back to their last checkpoint.")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -44,7 +44,7 @@ def run_suite(
     """Returns the exit code (design 4.10)."""
     from noisybench import registry
     from noisybench.data import DataFolder, default_data_dir, is_available
-    from noisybench.execute.choose import choose_executor
+    from noisybench.execute.choose import check_settings, choose_executor
     from noisybench.execute.executor import Stop
     from noisybench.execute.settings import read_settings
     from noisybench.execute.study import fingerprints, open_set_prints, run_study, take_stock
@@ -55,6 +55,7 @@ def run_suite(
 
     limit = _check_options(workers, keep_weights, timeout)
     engine, settings = read_settings(executor, executor_config, executor_options or {})
+    check_settings(settings, workers=workers, dry_run=dry_run)
     for plugin in plugins:
         registry.load_plugin(plugin)
     suite = load_suite(source, sets=sets, name=name)
@@ -107,10 +108,16 @@ def run_suite(
         console.print(chosen_executor.note, markup=False)
     progress = Progress(len(runs), len(standing.settled), display_names(expansion, runs), console)
     stop = Stop()
-    with stopping(stop), progress:
+    with stopping(stop, chosen_executor.stopping), progress:
         outcome = run_study(session, runs, standing, progress, stop, chosen_executor.executor, fail_fast=fail_fast)
     if outcome.broken is not None:
+        if chosen_executor.farewell:
+            console.print(f"{chosen_executor.farewell()}.", markup=False)
         raise StoreError(f"{outcome.broken}; put that right and run the same command again: what is done stays done")
+    if chosen_executor.farewell and outcome.unfinished:
+        console.print(f"{chosen_executor.farewell()}; where they stand: noisybench status {store.root}", markup=False)
+    if chosen_executor.detached and not outcome.interrupted:
+        return outcome.exit_code
     if outcome.interrupted:
         console.print(f"Interrupted. Go on with the same command; {_count(outcome.counts)}.")
         return outcome.exit_code
@@ -158,7 +165,8 @@ def _announce(name: str, total: int, standing: Any, place: str, device: str) -> 
     settled = f", {len(standing.settled)} already settled" if standing.settled else ""
     text = f"{name}: {total} runs{settled}"
     if standing.todo:
-        text += f"; training {len(standing.todo)} on {device} in {place}"
+        on = "" if device == "auto" else f" on {device}"  # elsewhere, each place decides
+        text += f"; training {len(standing.todo)}{on} in {place}"
     console.print(text + ".")
 
 

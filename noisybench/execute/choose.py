@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from noisybench.data import DataFolder
@@ -10,17 +10,35 @@ from noisybench.errors import InputError
 from noisybench.execute.executor import Executor
 from noisybench.execute.local import Local
 from noisybench.execute.resources import choose_workers
-from noisybench.execute.settings import LocalSettings, Settings
+from noisybench.execute.settings import LocalSettings, Settings, SlurmSettings
 from noisybench.spec import RunSpec
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An executor; ``place``: where it trains, to follow "in"; ``note``: a line to print before it starts."""
+    """An executor; ``place``: where it trains, to follow "in"; ``note``: a line to print before it starts.
+
+    ``stopping``: what to say when somebody asks to stop, None: the usual; ``farewell``: what becomes of runs when the
+    command ends before they do; ``detached``: it ends once they are under way."""
 
     executor: Executor
     place: str
     note: str | None = None
+    stopping: str | None = None
+    farewell: Callable[[], str] | None = None
+    detached: bool = False
+
+
+def check_settings(settings: Settings, *, workers: str, dry_run: bool) -> None:
+    """Everything about an executor that can be wrong before a suite is read: InputError, MissingExtra."""
+    if isinstance(settings, SlurmSettings):
+        from noisybench.execute.slurm.parameters import check_parameters, require_slurm
+
+        check_parameters(settings)
+        if workers == "0":
+            raise InputError("--workers 0: a Slurm job trains in worker processes; use --workers 1 or more, or auto")
+        if not dry_run:
+            require_slurm()
 
 
 def choose_executor(
@@ -39,4 +57,10 @@ def choose_executor(
         place = "this process" if crew.count == 0 else f"{crew.count} worker{'s' if crew.count > 1 else ''}"
         note = crew.limit and f"{crew.limit[0].upper()}{crew.limit[1:]}; --workers N overrides that."
         return Choice(Local(crew.count, timeout), place, note)
+    if isinstance(settings, SlurmSettings):
+        from noisybench.execute.slurm.executor import Slurm
+
+        engine = Slurm(settings, workers, timeout)
+        said = "Leaving: the jobs go on."
+        return Choice(engine, "Slurm jobs", stopping=said, farewell=engine.farewell, detached=settings.detach)
     raise InputError("this executor is not here yet")

@@ -22,11 +22,13 @@ class Stop:
 
     def __init__(self) -> None:
         self.at = multiprocessing.get_context("spawn").Value("d", 0.0, lock=False)
+        self._save = SAVE_GRACE
 
-    def request(self) -> None:
-        """Give every run EPOCH_GRACE seconds to end its epoch and save."""
+    def request(self, epoch: float = EPOCH_GRACE, save: float = SAVE_GRACE) -> None:
+        """Give every run so many seconds to end its epoch, and then to save."""
         if not self.at.value:
-            self.at.value = time.monotonic() + EPOCH_GRACE
+            self._save = save
+            self.at.value = time.monotonic() + epoch
 
     @property
     def requested(self) -> bool:
@@ -36,7 +38,7 @@ class Stop:
     @property
     def overdue(self) -> bool:
         """True when everything should have stopped by now."""
-        return self.requested and time.monotonic() > self.at.value + SAVE_GRACE
+        return self.requested and time.monotonic() > self.at.value + self._save
 
     def deadline(self) -> float | None:
         """When epochs are given up, or None."""

@@ -20,12 +20,14 @@ def main(connection: Connection, trace: Connection, session: Session, stop_at: S
 
     ``stop_at`` is the monotonic time at which epochs are given up, 0 while nobody asked to stop. Ctrl-C and a
     scheduler's SIGTERM reach every process of the group: the parent decides what they mean, workers ignore them.
-    On SIGUSR1, and when it crashes, the process writes to ``trace`` where it is.
+    So with SIGUSR2, which Slurm sends before a time limit. On SIGUSR1, and when it crashes, the process writes to
+    ``trace`` where it is.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.enable(file=trace.fileno(), all_threads=False)
     if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         faulthandler.register(signal.SIGUSR1, file=trace.fileno(), all_threads=False)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

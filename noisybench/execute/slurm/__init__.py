@@ -1,0 +1,1 @@
+"""Job arrays on a Slurm cluster, submitted through submitit; a shared file system is assumed, as such clusters have."""
