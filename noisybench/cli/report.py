@@ -13,19 +13,22 @@ from noisybench.errors import InputError, StoreError
 from noisybench.report import Report, report
 from noisybench.report.document import TEXTS, check_forms
 
+PAGES = ("html", *TEXTS)
+"""What is written where nobody said what."""
+
 console = Console(soft_wrap=True, highlight=False, markup=False)
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a report is to show, and as what it is written. Default: its texts, no page."""
+    """What a report is to show, and as what it is written."""
 
     accuracy: str | None = None
     compare: Sequence[str] | None = None
     verified_only: bool = False
     baseline: str | None = None
     only: Sequence[str] = ()
-    forms: Sequence[str] = TEXTS
+    forms: Sequence[str] = PAGES
 
     def report(self, folders: Sequence[Path]) -> Report:
         """The report on these folders."""
@@ -56,11 +59,16 @@ def report_on(
     check_forms(options.forms)
     if out is None and len(folders) > 1:
         raise InputError("several folders make one report that belongs to none of them: say where with --out DIR")
-    windows = None if check is None else read_windows(check)
+    windows = [] if check is None else read_windows(check)
+    made = None
+    if check is not None:
+        made = options.report(folders)
+        outcomes(made, windows)  # a window for no cell is refused before anything is written
     if every is not None:
         _watch(folders, options, out or folders[0], every)
-    made = print_report(folders, options, out)
-    if windows is None:
+        made = None
+    made = print_report(folders, options, out, made)
+    if check is None:
         return 0
     found = outcomes(made, windows)
     for outcome in found:
@@ -72,11 +80,13 @@ def report_on(
     return 1 if bad else 0
 
 
-def print_report(folders: Sequence[Path], options: Options | None = None, out: Path | None = None) -> Report:
-    """Write the report beside the records, or into ``out``, and print the main table."""
+def print_report(
+    folders: Sequence[Path], options: Options | None = None, out: Path | None = None, made: Report | None = None
+) -> Report:
+    """Write the report beside the records, or into ``out``, and print the main table. ``made``: where it is at hand."""
     options = options or Options()
     check_forms(options.forms)
-    made = options.report(folders)
+    made = made or options.report(folders)
     console.print(made.to_text())
     for line in _written(made.write(out or folders[0], options.forms)):
         console.print(line)

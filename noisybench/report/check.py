@@ -161,18 +161,19 @@ def outcomes(report: Report, windows: Sequence[Window]) -> list[Outcome]:
 
 def _asked(window: Window, places: Sequence[tuple[Grid, Column, str, Entry]]) -> str:
     """What was asked for, with what there is of the first part that is unknown by itself."""
-    known = {
-        "method": (window.method, [name for _, _, row, e in places for name in (row, e.cell.method)]),
-        "noise": (window.noise, [name for _, c, _, _ in places for name in (c.label, c.short, c.kind)]),
-        "dataset": (window.dataset, [g.dataset for g, _, _, _ in places]),
-        "model": (window.model, [g.model for g, _, _, _ in places]),
+    there: dict[str, tuple[str | None, list[tuple[str, ...]]]] = {
+        "method": (window.method, [(row, e.cell.method) for _, _, row, e in places]),
+        "noise": (window.noise, [(c.short, c.label, c.kind) for _, c, _, _ in places]),
+        "dataset": (window.dataset, [(g.dataset,) for g, _, _, _ in places]),
+        "model": (window.model, [(g.model,) for g, _, _, _ in places]),
     }
-    for what, (asked, there) in known.items():
-        names = list(dict.fromkeys(there))
-        if asked is not None and asked not in names:
-            return f"{what} '{asked}'{did_you_mean(asked, names)}; there are: {', '.join(names)}"
+    for what, (asked, names) in there.items():
+        known = list(dict.fromkeys(name for spellings in names for name in spellings))
+        if asked is not None and asked not in known:
+            shown = list(dict.fromkeys(spellings[0] for spellings in names))  # one spelling each
+            return f"{what} '{asked}'{did_you_mean(asked, known)}; there are: {', '.join(shown)}"
     rate = "" if window.rate is None else f", rate {window.rate:g}"
-    return ", ".join(f"{what} '{asked}'" for what, (asked, _) in known.items() if asked is not None) + rate
+    return ", ".join(f"{what} '{asked}'" for what, (asked, _) in there.items() if asked is not None) + rate
 
 
 def _outcome(window: Window, grid: Grid, column: Column, row: str, entry: Entry) -> Outcome:

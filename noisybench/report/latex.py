@@ -83,11 +83,11 @@ def _main(report: Report, grid: Grid, comparisons: Sequence[Comparison], label: 
         rows.append([escape(row) + _cite(_of_row(grid, row, comparisons)), *cells])
     about = [remarks.conventions(grid), *([remarks.visible(grid) or ""])]
     above = markdown.banner(report) if report.study.smoke or report.study.synthetic else ""
-    caption = [escape(text) for text in (above, f"{_sentence(report.title)}") if text]
+    caption = [_prose(text) for text in (above, _sentence(report.title)) if text]
     caption += [_where(grid)]
-    caption += [escape(" ".join(remarks.legend(grid, "Bold", "Italic")))]
-    below = [escape(" ".join(text for text in about if text)), *map(escape, remarks.chosen(grid))]
-    below += [escape(words.counts(report.study)), *map(escape, remarks.warnings(report))]
+    caption += [_prose(" ".join(remarks.legend(grid, "Bold", "Italic")))]
+    below = [" ".join(text for text in about if text), *remarks.chosen(grid), words.counts(report.study)]
+    below = [_prose(text) for text in [*below, *remarks.warnings(report)]]
     return _table(grid.columns, rows, " ".join(caption), label, [*below, *_listed(notes)])
 
 
@@ -128,8 +128,8 @@ def _published(grid: Grid, comparison: Comparison, label: str) -> str:
     caption += f" {escape(grid.dataset)}, {escape(grid.model)}."
     shared = _texts([reason for reason in next(iter(partners.values())).reasons if reason in everywhere])
     below = [
-        escape(markdown.verdicts(comparison)),
-        *([escape(f"Of every pair: {'; '.join(shared)}.")] if shared else []),
+        _prose(markdown.verdicts(comparison)),
+        *([_prose(f"Of every pair: {'; '.join(shared)}.")] if shared else []),
     ]
     return _table(grid.columns, rows, caption, label, [*below, *_listed(notes)])
 
@@ -202,7 +202,12 @@ def _mark(notes: Footnotes, texts: Sequence[str]) -> str:
 
 
 def _listed(notes: Footnotes) -> Iterator[str]:
-    return (rf"\textsuperscript{{{letter}}} {escape(text)}" for letter, text in notes)
+    return (rf"\textsuperscript{{{letter}}} {_prose(text)}" for letter, text in notes)
+
+
+def _prose(text: str) -> str:
+    """Escaped; no line begins with a percent sign."""
+    return escape(text.replace(" %", "\N{NO-BREAK SPACE}%"))
 
 
 def _sentence(text: str) -> str:

@@ -70,7 +70,7 @@ def test_run_trains_reports_and_skips_what_is_settled(here, nb):
     assert "12 runs" in out
     assert "12 finished" in out
     assert "SAM" in out
-    for name in ("report.md", "report.csv", "report.json", "plan.json"):
+    for name in ("report.html", "report.md", "report.csv", "report.json", "plan.json"):
         assert (here / "runs/tiny" / name).exists()
     before = result_hashes(here / "runs/tiny")
     assert len(before) == 12

@@ -87,7 +87,8 @@ def test_a_wrong_file_is_one_line_with_its_place(tmp_path: Path, text: str, says
     ("window", "says"),
     [
         ("{method: SAMM, noise: symmetric, low: 1}", "method 'SAMM'; did you mean 'SAM'"),
-        ("{method: SAM, noise: pairflip, low: 1}", "noise 'pairflip'; there are: symmetric 0"),
+        ("{method: SAM, noise: pairflip, low: 1}", "noise 'pairflip'; there are: symmetric 0 %, symmetric 40 %"),
+        ("{method: SAM, noise: symetric, low: 1}", "noise 'symetric'; did you mean 'symmetric'"),
         ("{method: SAM, noise: symmetric, rate: 0.3, low: 1}", "rate 0.3"),
     ],
 )

@@ -52,7 +52,7 @@ def _squares(axes: Any, values: np.ndarray, opacity: np.ndarray, decimals: int, 
         if strong >= 0.005:
             square = Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=HEAT, alpha=round(strong, 3), linewidth=0)
             square.set_in_layout(False)  # it lies inside the axes: nothing to be measured
-            axes.add_patch(square)
+            axes.add_artist(square)  # not add_patch: the limits are set, nothing is to be measured
         if value >= blank:
             colour = "#ffffff" if strong > 0.78 else INK
             text = f"{value:.{decimals}f}"

@@ -40,13 +40,13 @@ class Picture:
 
     def png(self, dpi: int = 150) -> bytes:
         """Light, on white."""
-        return self._save("png", dpi=dpi, facecolor="white")
+        return self._save("png", dpi)
 
-    def _save(self, form: str, **more: Any) -> bytes:
+    def _save(self, form: str, dpi: int = 72) -> bytes:
         import matplotlib
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 
-        metadata = {"Software": None} if form == "png" else dict.fromkeys(("Creator", "Date", "Format", "Type"))
         with matplotlib.rc_context(), warnings.catch_warnings():
             matplotlib.rcdefaults()  # a user's matplotlibrc must not show
             matplotlib.rcParams.update(rc_params())
@@ -54,7 +54,11 @@ class Picture:
             figure = Figure(figsize=self.size, layout="constrained")
             self.paint(figure)
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=form, metadata=metadata, **{"transparent": form == "svg", **more})
+            if form == "svg":  # not savefig, which draws everything twice
+                canvas: Any = FigureCanvasSVG(figure)
+                canvas.print_svg(buffer, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+            else:
+                figure.savefig(buffer, format=form, dpi=dpi, facecolor="white", metadata={"Software": None})
         return buffer.getvalue()
 
     def _described(self, text: str) -> str:
