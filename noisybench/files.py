@@ -92,7 +92,11 @@ def json_with_hash(value: Mapping[str, Any]) -> bytes:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object whose ``sha256`` matches; ValueError says what is wrong with it otherwise."""
-    data = read_bytes(path)
+    return parse_json(read_bytes(path))
+
+
+def parse_json(data: bytes) -> dict[str, Any]:
+    """What ``read_json`` gives for a file with this content."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:

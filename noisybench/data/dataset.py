@@ -139,15 +139,19 @@ class Dataset:
 class DataFolder:
     """Where data lies: the data folder, and the suite's own folder, which relative paths are tried against first.
 
-    ``download`` says whether a source may fetch what is missing.
+    ``download`` says whether a source may fetch what is missing. ``moved``: files that lie elsewhere on this machine,
+    by the name a suite calls them.
     """
 
     path: Path
     suite_dir: Path | None = None
     download: bool = True
+    moved: Mapping[str, Path] = dataclasses.field(default_factory=dict)
 
     def places(self, relative: str | Path) -> list[Path]:
         """Where ``relative`` is looked for, in order. An absolute path is one place."""
+        if str(relative) in self.moved:
+            return [self.moved[str(relative)]]
         wanted = Path(relative).expanduser()
         if wanted.is_absolute():
             return [wanted]

@@ -14,7 +14,7 @@ import multiprocessing.context
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from multiprocessing import reduction
 from typing import Any
@@ -62,10 +62,8 @@ class SharedData:
         """The data set under ``key``, its arrays in shared pages; None where it is not shared."""
         if key not in self._made and key in self._entries:
             entry = self._entries[key]
-            arrays: dict[str, Any] = {name: self._array(place) for name, place in entry.places.items()}
-            made = Dataset(**arrays, **entry.fields)
-            vars(made).update(entry.computed)  # cached properties: the bytes were read once, by the parent
-            self._made[key] = made
+            arrays = {name: self._array(place) for name, place in entry.places.items()}
+            self._made[key] = assemble(arrays, entry.fields, entry.computed)
         return self._made.get(key)
 
     def close(self) -> None:
@@ -124,6 +122,18 @@ def _write(file: Any, dataset: Dataset) -> Entry:
         file.write(bytes(-file.tell() % ALIGNMENT))
         places[name] = Place(file.tell(), array.dtype.str, array.shape)
         file.write(array.reshape(-1).view(np.uint8).data)
+    return Entry(places, *without_arrays(dataset))
+
+
+def without_arrays(dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a data set is beside its arrays: its other fields, and what was computed from all its bytes."""
     others = [field.name for field in dataclasses.fields(Dataset) if field.name not in ARRAYS]
     computed = {name: getattr(dataset, name) for name in ("fingerprint", "_histogram")}
-    return Entry(places, {name: getattr(dataset, name) for name in others}, computed)
+    return {name: getattr(dataset, name) for name in others}, computed
+
+
+def assemble(arrays: Mapping[str, Any], fields: Mapping[str, Any], computed: Mapping[str, Any]) -> Dataset:
+    """The data set that these are the parts of; nothing is computed from its bytes again."""
+    made = Dataset(**arrays, **fields)
+    vars(made).update(computed)  # cached properties
+    return made

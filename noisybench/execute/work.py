@@ -46,6 +46,7 @@ class Session:
     leases: LeaseTimes | None = None
     shared: SharedData | None = None
     place: Mapping[str, str] = field(default_factory=lambda: {"executor": "local"})  # for the record
+    moved: Mapping[str, Path] = field(default_factory=dict)  # files that lie elsewhere here, by their name in the suite
 
     @property
     def store(self) -> Store:
@@ -55,7 +56,7 @@ class Session:
     @property
     def folder(self) -> DataFolder:
         """Where data lies."""
-        return DataFolder(self.data_dir, self.suite_dir)
+        return DataFolder(self.data_dir, self.suite_dir, moved=self.moved)
 
     def weights(self, seed: int) -> str:
         """The policy for one run: under ``auto`` the first seed keeps its weights whatever their size."""
@@ -80,12 +81,12 @@ def execute(
             if problem:
                 observe(base | {"type": "log", "text": problem})
             if record is not None:
-                return base | _settled(record)
+                return base | how_it_ended(record)
             presence = Presence(store, run_id, session.place)
 
             def tell(event: Event) -> None:
                 presence.hear(event)
-                _log(store, event, observe)
+                keep_log(store, event, observe)
 
             try:
                 with presence:
@@ -108,7 +109,7 @@ def execute(
                 if isinstance(error, OSError) and error.errno in MACHINE:
                     raise
                 record = write_failure(store, spec, error, device=session.device, place=session.place)
-            return _told(store, record)
+            return told(store, record)
     except Timeout:
         return base | {"type": "busy"}
     except LeaseLost as error:
@@ -130,21 +131,23 @@ def settle_for(session: Session, spec: RunSpec, reason: str, trace: str | None) 
             if record is None:  # it did not die after its last word
                 record = write_failure(store, spec, reason, device=session.device, trace=trace, place=session.place)
             forget(store.folder(spec.run_id))
-            return _told(store, record)
+            return told(store, record)
     except Timeout:
         return {"type": "busy", "run_id": spec.run_id}
     except (StoreError, OSError) as error:
         return {"type": "broken", "run_id": spec.run_id, "text": str(error)}
 
 
-def _told(store: Store, record: dict[str, Any]) -> Event:
+def told(store: Store, record: dict[str, Any]) -> Event:
+    """The last line of a run's log, and the event of its settling."""
     with contextlib.suppress(StoreError):  # the record is there: a line in a log is not worth a failure
         text = f"{_stamp()} settled: {record['result']['status']}\n"
         append_text(store.folder(record["run_id"]) / "run.log", text)
-    return {"run_id": record["run_id"]} | _settled(record)
+    return {"run_id": record["run_id"]} | how_it_ended(record)
 
 
-def _settled(record: dict[str, Any]) -> Event:
+def how_it_ended(record: dict[str, Any]) -> Event:
+    """The event of a settled run, without its id."""
     result, provenance = record["result"], record["provenance"]
     return {
         "type": "settled",
@@ -159,7 +162,7 @@ def _stamp() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _log(store: Store, event: Event, observe: Callable[[Event], None]) -> None:
+def keep_log(store: Store, event: Event, observe: Callable[[Event], None]) -> None:
     """Pass an event on, and keep a line of it in the run's ``run.log``."""
     home = store.folder(event["run_id"])
     if home.is_dir():

@@ -12,8 +12,9 @@ import hashlib
 import io
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,6 +22,7 @@ from noisybench.errors import InputError, StoreError
 from noisybench.store import read_bytes, set_aside, write_atomic
 
 NAME, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+T = TypeVar("T")
 _MAGIC = b"noisybench checkpoint 1 "
 
 
@@ -40,15 +42,30 @@ def save(folder: Path, state: dict[str, Any], *, check: bool = False) -> None:
             raise InputError(
                 f"the method's state_dict may hold tensors and plain values only, or it could not be resumed ({what})"
             ) from error
+    rows = state.get("progress", {}).get("rows", ())
+    head = f"{hashlib.sha256(body).hexdigest()} {len(rows)}\n"
+    _put(folder, _MAGIC + head.encode() + body)
+
+
+def keep(folder: Path, data: bytes) -> None:
+    """Write the bytes of a checkpoint file that came from elsewhere as the newest; ValueError unless they are whole."""
+    _body(data)
+    _put(folder, data)
+
+
+def newest(folder: Path) -> tuple[bytes | None, list[str]]:
+    """The bytes of the newest checkpoint file that is whole, or None; and a line for each damaged one, set aside."""
+    return _first_whole(folder, lambda data: _body(data) and data)
+
+
+def _put(folder: Path, data: bytes) -> None:
     newest = folder / NAME
     try:
         if newest.exists():
             os.replace(newest, folder / PREVIOUS)
     except OSError as error:
         raise StoreError(f"{newest}: cannot be kept as {PREVIOUS}: {error.strerror or error}") from error
-    rows = state.get("progress", {}).get("rows", ())
-    head = f"{hashlib.sha256(body).hexdigest()} {len(rows)}\n"
-    write_atomic(newest, _MAGIC + head.encode() + body, parents=False)
+    write_atomic(newest, data, parents=False)
 
 
 def epochs_done(folder: Path) -> int | None:
@@ -64,33 +81,40 @@ def epochs_done(folder: Path) -> int | None:
 
 def load(folder: Path, *, device: str) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest checkpoint that is whole, or None; and one line for each damaged file, which is set aside."""
+    return _first_whole(folder, lambda data: _state(data, device))
+
+
+def _first_whole(folder: Path, read: Callable[[bytes], T]) -> tuple[T | None, list[str]]:
     problems: list[str] = []
     for name in (NAME, PREVIOUS):
         path = folder / name
         if not path.exists():
             continue
         try:
-            return _read(path, device), problems
+            return read(read_bytes(path)), problems
         except _Damaged as damage:
             kept = set_aside(path)
             problems.append(f"{path}: {damage}; set aside as {kept.name}")
     return None, problems
 
 
-class _Damaged(Exception):
+class _Damaged(ValueError):
     pass
 
 
-def _read(path: Path, device: str) -> dict[str, Any]:
-    data = read_bytes(path)
+def _body(data: bytes) -> bytes:
     head, _, body = data.partition(b"\n")
     if not head.startswith(_MAGIC):
         raise _Damaged("not a checkpoint of this version")
     if hashlib.sha256(body).hexdigest().encode() != head[len(_MAGIC) :].partition(b" ")[0]:
         raise _Damaged("damaged (its checksum does not match)")
+    return body
+
+
+def _state(data: bytes, device: str) -> dict[str, Any]:
     try:
-        state = torch.load(io.BytesIO(body), map_location=device, weights_only=True)
-    except (MemoryError, torch.OutOfMemoryError):
+        state = torch.load(io.BytesIO(_body(data)), map_location=device, weights_only=True)
+    except (MemoryError, torch.OutOfMemoryError, _Damaged):
         raise
     except Exception as error:  # a whole file that torch cannot read: another torch version wrote it
         if "allocate memory" in str(error):

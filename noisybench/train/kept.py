@@ -21,7 +21,7 @@ NOISE_BYTES = 32 * 2**20
 _own: dict[str, Dataset] = {}
 _others: dict[str, np.ndarray] = {}
 _noise: OrderedDict[str, NoisyLabels] = OrderedDict()
-_shared: list[SharedData] = []
+_shared: list[SharedData | Delivered] = []
 
 
 def load_subset(spec: Mapping[str, Any], folder: DataFolder) -> Dataset:
@@ -77,11 +77,8 @@ def share_data(specs: Iterable[Mapping[str, Any]], folder: DataFolder) -> Shared
     """
     wanted: dict[str, Callable[[], Dataset]] = {}
     for spec in specs:
-        wanted.setdefault(_key(spec["dataset"], folder), partial(load_subset, spec, folder))
-        block = at(spec, "noise.open_set.from")
-        if block is not None:
-            whole = _whole(block)
-            wanted.setdefault(_key(whole, folder), partial(load_dataset, whole, folder))
+        for block, load in needed(spec, folder):
+            wanted.setdefault(_key(block, folder), load)
 
     def one_by_one() -> Iterator[tuple[str, Dataset]]:
         for key, load in wanted.items():
@@ -93,7 +90,34 @@ def share_data(specs: Iterable[Mapping[str, Any]], folder: DataFolder) -> Shared
     return shared
 
 
-def adopt(shared: SharedData | None) -> None:
+def needed(spec: Mapping[str, Any], folder: DataFolder) -> list[tuple[Mapping[str, Any], Callable[[], Dataset]]]:
+    """Blocks of the data sets that a run takes images from, each with what loads it."""
+    found: list[tuple[Mapping[str, Any], Callable[[], Dataset]]] = [
+        (spec["dataset"], partial(load_subset, spec, folder))
+    ]
+    block = at(spec, "noise.open_set.from")
+    if block is not None:
+        whole = _whole(block)
+        found.append((whole, partial(load_dataset, whole, folder)))
+    return found
+
+
+class Delivered:
+    """Data sets that came from another machine, each under its block."""
+
+    def __init__(self, datasets: Iterable[tuple[Mapping[str, Any], Dataset]], folder: DataFolder) -> None:
+        self._datasets = {_key(block, folder): dataset for block, dataset in datasets}
+
+    def get(self, key: str) -> Dataset | None:
+        """The data set under ``key``, or None."""
+        return self._datasets.get(key)
+
+    def close(self) -> None:
+        """Hold them no more."""
+        self._datasets = {}
+
+
+def adopt(shared: SharedData | Delivered | None) -> None:
     """Use data that another process, or this one, has laid out for all."""
     if shared is not None:
         _own.clear()
@@ -101,7 +125,7 @@ def adopt(shared: SharedData | None) -> None:
         _shared.append(shared)
 
 
-def release(shared: SharedData | None) -> None:
+def release(shared: SharedData | Delivered | None) -> None:
     """Use it no more."""
     if shared is not None:
         _shared[:] = [other for other in _shared if other is not shared]

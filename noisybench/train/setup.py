@@ -115,7 +115,17 @@ def resolve_files(spec: Mapping[str, Any], folder: DataFolder) -> dict[str, Any]
         if hashlib.sha256(place.read_bytes()).hexdigest() != expected:
             raise DataError(f"{place}: it changed since the suite was read ({path}); run the suite again")
         block[key] = str(place)
+    resolved["noise"] = _where_it_lies(resolved["noise"], folder)
     return resolved
+
+
+def _where_it_lies(node: Any, folder: DataFolder) -> Any:
+    """A noise block with the names of files that were moved to this machine replaced by their places."""
+    if isinstance(node, Mapping):
+        return {key: _where_it_lies(value, folder) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_where_it_lies(value, folder) for value in node]
+    return str(folder.moved[node]) if isinstance(node, str) and node in folder.moved else node
 
 
 def gather(spec: Mapping[str, Any], folder: DataFolder, store: Store) -> Materials:

@@ -73,7 +73,7 @@ def test_workers_that_die_leave_nothing_behind(session, fast_workers, tmp_path, 
     plugin = tmp_path / "mortal.py"
     plugin.write_text(
         "import os, signal\nfrom noisybench.execute import work\n"
-        "def told(store, record):\n    os.kill(os.getpid(), signal.SIGKILL)\nwork._told = told\n"
+        "def told(store, record):\n    os.kill(os.getpid(), signal.SIGKILL)\nwork.told = told\n"
     )
     runs = [small_spec({"training.epochs": 1, "seed": seed}) for seed in range(6)]
     study(session, runs[:1], workers=1)

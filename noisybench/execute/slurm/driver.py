@@ -20,7 +20,7 @@ from noisybench.execute.slurm.ledger import Ledger, Submission, last_lines, log_
 from noisybench.execute.slurm.packing import pack
 from noisybench.execute.slurm.submission import Refused, Submitter
 from noisybench.execute.slurm.watch import Watched
-from noisybench.execute.work import Event, Session, _settled, settle_for
+from noisybench.execute.work import Event, Session, how_it_ended, settle_for
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks at the files of runs in progress; more where a look takes long."""
@@ -189,7 +189,7 @@ class Driver:
             if problem:
                 self.observe({"type": "log", "run_id": run_id, "text": problem})
             if record is not None:
-                self._end(run_id, {"run_id": run_id, **_settled(record)})
+                self._end(run_id, {"run_id": run_id, **how_it_ended(record)})
 
     def _end(self, run_id: str, event: Event) -> None:
         """A run is settled, or cannot be."""
