@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ def run_suite(
     from noisybench.data import DataFolder, default_data_dir, is_available
     from noisybench.execute.choose import check_settings, choose_executor
     from noisybench.execute.executor import Stop
+    from noisybench.execute.resources import choose_workers
     from noisybench.execute.settings import read_settings
     from noisybench.execute.study import fingerprints, open_set_prints, run_study, take_stock
     from noisybench.execute.work import Session
@@ -72,7 +74,8 @@ def run_suite(
     if dry_run:
         check_plan(store.sound_plan(change=False)[0], plan)
         standing = take_stock(store, runs, {}, retry_failed=retry_failed, change=False)
-        _print_dry_run(expansion, runs, standing, store, folder, device)
+        hands = choose_workers(workers, standing.todo, folder, device, threads).count if engine == "local" else None
+        _print_dry_run(expansion, runs, standing, store, folder, device, hands)
         return 0
     if smoke and plan["synthetic"]:
         console.print("The data set is not here: this smoke run uses synthetic images of the same shape.")
@@ -190,8 +193,9 @@ def _count(counts: Any) -> str:
 
 
 def _print_dry_run(
-    expansion: Any, runs: Sequence[RunSpec], standing: Any, store: Any, folder: Any, device: str
+    expansion: Any, runs: Sequence[RunSpec], standing: Any, store: Any, folder: Any, device: str, hands: int | None
 ) -> None:
+    """``hands``: worker processes that ``run`` would start here (0: none but this one); None: it runs elsewhere."""
     from noisybench.data import is_available
     from noisybench.execute.estimate import disk_bytes, hours
 
@@ -212,7 +216,31 @@ def _print_dry_run(
             console.print(
                 f"The data of '{name}' is not here yet; 'run' looks for it (or downloads it) first.", markup=False
             )
+        where = "" if hands is None else f" on {device} in {_place(hands)}"
+        console.print(
+            f"'run' would train {len(standing.todo)}{where}, into {store.root}; first: ", end="", markup=False
+        )
+        console.print(f"{names[standing.todo[0].run_id]}.", markup=False)
         time, basis = hours(standing.todo, folder, store, device)
-        disk = disk_bytes(standing.todo, folder) / 2**20
-        console.print(f"Disk: about {disk:,.0f} MB. Time: about {time:.1f} hours of one worker ({basis}).")
+        shared = 1 if device.startswith("cuda") else max(1, min(hands or 1, len(standing.todo)))  # workers share a GPU
+        crew = f"with {_place(shared)}" if hands and shared == hands else "one run after another"
+        doubt = "; it may be a third of that or three times as much" if "guess" in basis else ""
+        disk = disk_bytes(standing.todo, folder) / 1e6
+        size = f"{disk:,.0f} MB" if disk < 1000 else f"{disk / 1000:,.0f} GB"
+        console.print(f"Disk: about {size}. Time: about {roughly(time / shared)} {crew} ({basis}{doubt}).")
     console.print("Nothing was trained or written.")
+
+
+def _place(hands: int) -> str:
+    return "this process" if hands == 0 else f"{hands} worker{'s' if hands > 1 else ''}"
+
+
+def roughly(hours: float) -> str:
+    """``20 minutes``, ``3 hours``, ``2 days``: one digit, an estimate is not known more closely."""
+    count, unit = 60 * hours, "minute"
+    if count >= 55:
+        longer = ((hours, "hour", 40), (hours / 24, "day", 700), (hours / 24 / 365, "year", math.inf))
+        count, unit = next((count, unit) for count, unit, most in longer if count < most)
+    count = max(1.0, count)
+    number = round(count, -int(math.log10(count)))
+    return f"{number:,.0f} {unit}{'s' if number != 1 else ''}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from noisybench import registry
 from noisybench.cli.app import main
+from noisybench.cli.run import roughly
 
 SUITE = """
 name: tiny
@@ -110,8 +112,25 @@ def test_a_dry_run_writes_nothing(here, nb):
     code, out, _ = nb("run", "tiny.yaml", "--dry-run")
     assert code == 0
     assert "12 to do" in out
-    assert "Disk: about" in out
+    assert "'run' would train 12 on cpu in " in out
+    assert re.search(r"Time: about \d+ \w+ (with \d workers?|one run after another) \(12 of 12 runs guessed", out)
     assert not (here / "runs").exists()
+
+
+def test_a_time_claims_no_more_than_an_estimate_knows():
+    hours = (0.001, 0.3, 0.88, 1.04, 2.7, 17, 39, 41, 100, 120000)
+    assert [roughly(h) for h in hours] == [
+        "1 minute",
+        "20 minutes",
+        "50 minutes",
+        "1 hour",
+        "3 hours",
+        "20 hours",
+        "40 hours",
+        "2 days",
+        "4 days",
+        "10 years",
+    ]
 
 
 def test_more_seeds_are_added_and_other_changes_refused(here, nb):
