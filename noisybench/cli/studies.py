@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the program's."""
     app.command()(run)
     app.command()(merge)
+    app.command()(status)
 
 
 def run(
@@ -131,3 +132,18 @@ def merge(
     parts += [f"{done.unfinished} of them unfinished"] if done.unfinished else []
     parts += [f"{done.same} were in several folders, the same"] if done.same else []
     typer.echo(f"{into}: {', '.join(parts)}.")
+
+
+def status(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUNS...", help="Folders of suites, e.g. runs/quickstart, or of all: runs.")
+    ],
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it until everything is done.")] = False,
+    every: Annotated[float, typer.Option(min=0.05, metavar="SECONDS", help="How often --watch looks.")] = 5.0,
+) -> None:
+    """Say where studies stand: what is done, running (where, which epoch), waiting or failed, and how long it takes.
+
+    Exit code 1 where runs failed, are blocked or have damaged records; else 0, complete or not."""
+    from noisybench.cli.status import print_status
+
+    raise typer.Exit(print_status(runs, every=every if watch else None))

@@ -165,7 +165,7 @@ def _study(run_dir: Path, plan: Mapping[str, Any]) -> Study:
                 records[run_id] = record
     unmixable = left_out(plan["cells"], records)
     records = {run_id: record for run_id, record in records.items() if run_id not in unmixable}
-    known = planned.keys() | set(_teachers(plan["cells"]).values())
+    known = planned.keys() | set(teachers(plan["cells"]).values())
     unplanned = tuple(sorted(p.parent.name for p in run_dir.glob("*/record.json") if p.parent.name not in known))
     status = {run_id: str(record["result"]["status"]) for run_id, record in records.items()}
     status.update(dict.fromkeys(damaged, "damaged"))
@@ -256,17 +256,17 @@ def _sha256(result: Mapping[str, Any]) -> str | None:
 
 def _mark_blocked(cells: Sequence[Mapping[str, Any]], status: dict[str, str]) -> None:
     """A run without a record whose teacher ended without finishing, or is blocked itself, is blocked."""
-    teachers = _teachers(cells)
+    known = teachers(cells)
     changed = True
     while changed:
         changed = False
-        for run_id, teacher in teachers.items():
+        for run_id, teacher in known.items():
             if run_id not in status and status.get(teacher) in ("diverged", "failed", "blocked"):
                 status[run_id] = "blocked"
                 changed = True
 
 
-def _teachers(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def teachers(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Run id -> its teacher's run id. ``relabel`` is a run id, a mapping from seeds to run ids, or a variant's name."""
     named = {
         (cell["dataset"], cell["noise"], cell["model"], cell["variant"], seed): run_id
