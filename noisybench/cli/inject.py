@@ -11,6 +11,7 @@ from rich.console import Console
 from tabulate import tabulate
 
 from noisybench import registry
+from noisybench.cli.literature import rate_error
 from noisybench.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def inject_labels(
     for plugin in plugins:
         registry.load_plugin(plugin)
     registry.get("noise", kind)  # everything a user can get wrong is looked at before any data is read
+    if rate is not None and not 0 <= rate <= 1:
+        raise InputError(rate_error(rate))
     params: dict[str, Any] = {} if rate is None else {"rate": rate}
     for key, value in (_assignment(text) for text in sets):
         if key in params:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 import textwrap
 import typing
 from collections.abc import Sequence
@@ -76,6 +77,12 @@ def print_show(name: str, sets: Sequence[str], plugins: Sequence[Path]) -> None:
     if colon and family in registry.FAMILIES:
         _show_component(registry.get(family, plain))
         return
+    if colon and plain and not Path(name).exists():
+        near = registry.did_you_mean(family, registry.FAMILIES)
+        raise UnknownName(
+            f"no family of components is called '{family}'{near}; there are: {', '.join(registry.FAMILIES)}. "
+            f"One name is enough: noisybench show {plain}"
+        )
     if Path(name).suffix in (".yaml", ".yml") or Path(name).is_file() or name in {s.name for s in shipped_suites()}:
         console.print(render(load_suite(name, sets=sets).expand()))
         return
@@ -117,9 +124,38 @@ def _show_component(component: registry.Component) -> None:
         console.print(f"\nCite: {literature.citation(component.cite)}")
         scores = [s for s in literature.scores() if s.method_cite == component.cite and s.dataset == "cifar10"]
         if scores:
-            console.print(f"Published scores of the paper's methods on CIFAR-10: {len(scores)}, for example")
-            table = [[s.method, s.noise, s.rate, s.arch or "", s.acc, s.table] for s in scores[:8]]
-            console.print(tabulate(table, headers=["method", "noise", "rate", "network", "accuracy", "source"]))
+            shown = sorted(scores, key=lambda s: _telling(s, component.cite))[:MOST_SCORES]
+            doubt = "unverified"
+            few = f", the first {len(shown)}" if len(scores) > len(shown) else ""
+            console.print(f"Published scores of the paper's methods on CIFAR-10: {len(scores)}{few}")
+            table = [
+                [
+                    s.method,
+                    s.noise,
+                    f"{s.rate:g}",
+                    s.arch or "",
+                    f"{s.acc:g}",
+                    s.table,
+                    "" if s.verified else "unverified",
+                ]
+                for s in shown
+            ]
+            heads = ["method", "noise", "rate", "network", "accuracy", "source", "remarks"]
+            console.print(tabulate(table, headers=heads, disable_numparse=True))
+            if few:
+                methods = sorted({s.method for s in scores})
+                console.print(f"More: noisybench list literature --dataset cifar10 --method {shlex.quote(methods[0])}")
+
+
+MOST_SCORES = 8
+
+
+def _telling(score: Any, cite: str | None) -> tuple[Any, ...]:
+    """What most want to see first: injected noise, scores that were read, those of the method's own paper."""
+    from noisybench.literature.words import KINDS
+
+    kinds = [*(kind for kind in KINDS if kind != "clean"), "clean"]
+    return kinds.index(score.noise), not score.verified, score.cite != cite, score.source, score.method, score.rate
 
 
 def describe_type(info: Any) -> str:
@@ -148,16 +184,15 @@ def _type_name(annotation: Any) -> str:
 
 
 def _show_source(source: Any) -> None:
+    from noisybench.cli.literature import HEAD, row
+
     console.print(f"{source.name}: {source.title}\n")
     for note in source.notes:
         console.print(textwrap.fill(f"- {note}", 100, subsequent_indent="  "))
-    rows = [
-        [s.method, s.dataset, s.arch or "", s.noise, s.rate, s.flip or "", s.epoch or "not stated", s.acc]
-        for s in source.scores
-    ]
-    console.print(
-        "\n" + tabulate(rows, headers=["method", "data", "network", "noise", "rate", "flip", "epoch", "accuracy"])
-    )
+    at = HEAD.index("source")
+    rows = [[cell for i, cell in enumerate(row(score)) if i != at] for score in source.scores]
+    heads = [head for i, head in enumerate(HEAD) if i != at]
+    console.print("\n" + tabulate(rows, headers=heads, disable_numparse=True))
 
 
 # -- validate ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from tabulate import tabulate
 from noisybench import literature
 from noisybench.errors import InputError
 from noisybench.literature import Citation, Score, bibtex
-from noisybench.literature.words import DATASETS, KINDS
+from noisybench.literature.words import DATASETS, FLIPS, KINDS
 from noisybench.registry import did_you_mean
 
 console = Console(soft_wrap=True, highlight=False, markup=False)
@@ -51,7 +52,7 @@ class Filters:
                 given = str(self.method if what == "method" else value)
                 raise InputError(f"no published score of {what} '{given}'{did_you_mean(str(given), names)}{there}")
         if self.rate is not None and not 0 <= self.rate <= 1:
-            raise InputError(f"--rate {self.rate:g}: a noise rate lies in 0 to 1, as in --rate 0.4")
+            raise InputError(rate_error(self.rate))
 
     def scores(self) -> tuple[Score, ...]:
         """The scores that fit, in the library's order. InputError when there is none."""
@@ -68,6 +69,12 @@ class Filters:
         return " ".join([*given, *([flags[self.verified]] if self.verified is not None else [])])
 
 
+def rate_error(rate: float) -> str:
+    """What to say of a rate beyond 0 to 1; one that looks like percent is said as a share."""
+    meant = f"; {rate:g} % is --rate {rate / 100:g}" if 1 < rate <= 100 else ", as in --rate 0.4"
+    return f"--rate {rate:g}: a noise rate lies in 0 to 1{meant}"
+
+
 def print_literature(filters: Filters, as_bibtex: bool) -> None:
     """Without a filter one line a source; with filters one line a score. Or the BibTeX entries of either."""
     if as_bibtex:
@@ -75,9 +82,10 @@ def print_literature(filters: Filters, as_bibtex: bool) -> None:
         console.print(bibtex.bibliography(key for s in found for key in (s.cite, s.method_cite) if key), end="")
     elif filters.any:
         found = filters.scores()
-        console.print(tabulate([_row(s) for s in found], headers=HEAD, disable_numparse=True))
+        console.print(tabulate([row(s) for s in found], headers=HEAD, disable_numparse=True))
         doubtful = sum(not s.verified for s in found)
         said = f", {doubtful} of them {UNVERIFIED} (--verified leaves them out)" if doubtful else ""
+        said = f", all {UNVERIFIED}" if filters.verified is False else said
         console.print(f"\n{_many(len(found), 'score')}{said}. What to cite: add --bibtex.")
     else:
         rows = []
@@ -89,22 +97,41 @@ def print_literature(filters: Filters, as_bibtex: bool) -> None:
         console.print(_indented(tabulate(rows, tablefmt="plain", disable_numparse=True)))
 
 
-HEAD = ["method", "data", "network", "noise", "rate", "rule", "accuracy", "seeds", "source", ""]
+HEAD = ["method", "data", "network", "noise", "rate", "epoch", "accuracy", "seeds", "source", "remarks"]
 
 
-def _row(score: Score) -> list[str]:
+def row(score: Score) -> list[str]:
+    """One published score under HEAD."""
     return [
         score.method,
         score.dataset,
         score.arch or "",
-        " ".join(part for part in (score.noise, score.split, score.flip) if part),
+        " ".join(part for part in (score.noise, score.split, FLIPS.get(score.flip or "")) if part),
         f"{score.rate:g}",
-        score.epoch or "not stated",
+        EPOCHS.get(score.epoch or "", "not stated"),
         _accuracy(score),
         str(score.seeds or ""),
         f"{score.source}: {score.table}",
-        "" if score.verified else UNVERIFIED,
+        _remarks(score),
     ]
+
+
+EPOCHS = {"last": "last", "last10_mean": "mean of last 10", "best": "best", "noisy_val": "by noisy hold-out"}
+"""Which epoch's accuracy a source reports, in our words."""
+
+
+def _remarks(score: Score) -> str:
+    """What else tells a row from others: unverified, measured elsewhere, the source's block of rows, its note."""
+    parts = [
+        "" if score.verified else UNVERIFIED,
+        "" if score.metric == "test_acc" else "on clean held-out training images",
+        {"own": "run by the authors", "literature": "quoted by the authors"}.get(score.group or "", score.group or ""),
+        textwrap.shorten(score.note or "", LONGEST_NOTE, placeholder=" ..."),
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+LONGEST_NOTE = 70
 
 
 def _accuracy(score: Score) -> str:

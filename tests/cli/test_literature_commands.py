@@ -8,6 +8,7 @@ import pytest
 from test_commands import nb as nb  # the fixture
 
 from noisybench import literature
+from noisybench.cli.literature import row
 
 
 def test_filters_list_scores_and_say_which_are_unverified(nb) -> None:
@@ -24,6 +25,23 @@ def test_filters_list_scores_and_say_which_are_unverified(nb) -> None:
     _, out, _ = nb("list", "literature", *fit, "--verified")
     assert len(re.findall(r"^SAM ", out, re.M)) == len(found) - doubtful
     assert "unverified" not in out
+    _, out, _ = nb("list", "literature", *fit, "--unverified")
+    assert f"{doubtful} score, all unverified." in out
+
+
+def test_no_two_scores_of_a_source_look_alike() -> None:
+    """What tells them apart (flip, split, epoch, block of rows, note) is in the line."""
+    for source in literature.sources():
+        lines = [tuple(row(score)) for score in source.scores]
+        assert len(lines) == len(set(lines)), source.name
+
+
+def test_show_puts_injected_noise_and_what_was_read_first(nb) -> None:
+    _, out, _ = nb("show", "loss", "gce")
+    lines = out[out.index("Published scores") :].splitlines()
+    assert lines[1].split()[-1] == "remarks"
+    assert all(" symmetric " in line for line in lines[3:11])
+    assert "unverified" not in "".join(lines[3:11])
 
 
 def test_without_a_filter_one_line_a_source(nb) -> None:
@@ -59,6 +77,13 @@ def test_show_a_citation(nb) -> None:
         (["list", "literature", "--rate", "40"], "0 to 1"),
         (["list", "literature", "--method", "SAM", "--rate", "0.99"], "--method SAM"),
         (["list", "loss", "--rate", "0.4"], "list literature"),
+        (["list", "literature", "--rate", "40"], "40 % is --rate 0.4"),
+        (
+            ["inject", "--dataset", "digits", "--kind", "symmetric", "--rate", "40", "--out", "x.npz"],
+            "40 % is --rate 0.4",
+        ),
+        (["show", "nosuch", "gce"], "no family of components is called 'nosuch'"),
+        (["show", "los", "gce"], "did you mean 'loss'"),
         (["cite", "gcee"], "did you mean 'gce'"),
         (["cite", "mlp"], "names no paper"),
     ],
