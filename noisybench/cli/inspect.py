@@ -125,7 +125,6 @@ def _show_component(component: registry.Component) -> None:
         scores = [s for s in literature.scores() if s.method_cite == component.cite and s.dataset == "cifar10"]
         if scores:
             shown = sorted(scores, key=lambda s: _telling(s, component.cite))[:MOST_SCORES]
-            doubt = "unverified"
             few = f", the first {len(shown)}" if len(scores) > len(shown) else ""
             console.print(f"Published scores of the paper's methods on CIFAR-10: {len(scores)}{few}")
             table = [
@@ -136,7 +135,7 @@ def _show_component(component: registry.Component) -> None:
                     s.arch or "",
                     f"{s.acc:g}",
                     s.table,
-                    "" if s.verified else "unverified",
+                    _doubt(s),
                 ]
                 for s in shown
             ]
@@ -145,6 +144,10 @@ def _show_component(component: registry.Component) -> None:
             if few:
                 methods = sorted({s.method for s in scores})
                 console.print(f"More: noisybench list literature --dataset cifar10 --method {shlex.quote(methods[0])}")
+
+
+def _doubt(score: Any) -> str:
+    return "" if score.verified else "unverified"
 
 
 MOST_SCORES = 8

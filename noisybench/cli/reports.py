@@ -60,8 +60,8 @@ def leaderboard(
         raise InputError(f"--out {out}: a leaderboard is written as {' or '.join(boards.FORMS)}")
     board = boards.gather(folder, out)
     write_atomic(out, boards.FORMS[out.suffix](board).encode())
-    for name, why in board.skipped:
-        typer.echo(f"Left out: {name}: {why}")
+    for line in board.left_out:
+        typer.echo(f"Left out: {line}")
     reports = "1 report" if board.reports == 1 else f"{board.reports} reports"
     typer.echo(f"{reports}, {len(board.tables)} tables: {out}")
 

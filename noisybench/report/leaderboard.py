@@ -20,10 +20,11 @@ from noisybench.report import markdown
 from noisybench.report.results import RULES, finite
 
 CAUTION = (
-    "Ordered by mean test accuracy. Places tell which number is higher, not that the difference is real: what is told "
-    "apart from the best of its own report says so there, and suites differ in network, schedule and settings."
+    "Ordered by mean test accuracy. Places tell which number is higher, not that the difference is real, and suites "
+    "differ in network, schedule and settings. ★ has the highest mean of its own report, ≈ is not told apart from it."
 )
-HEAD = ("place", "method", "accuracy in %", "seeds", "model", "suite", "notes")
+HEAD = ("place", "method", "accuracy, %", "seeds", "model", "suite", "notes")
+MOST_NAMED = 6
 PAGES = ("report.html", "report.md", "report.json")
 
 
@@ -39,20 +40,29 @@ class Line:
     suite: str
     link: str
     notes: tuple[str, ...]
+    mark: str = ""
 
     @property
     def accuracy(self) -> str:
-        """``87.65 ± 0.42``."""
-        return f"{self.mean:.2f}" + ("" if self.half_width is None else f" ± {self.half_width:.2f}")
+        """``87.65 ± 0.42 ★``."""
+        half = "" if self.half_width is None else f" ± {self.half_width:.2f}"
+        return f"{self.mean:.2f}{half}" + (f" {self.mark}" if self.mark else "")
 
 
 @dataclass(frozen=True)
 class Board:
-    """``tables``: (data set, noise, rule) -> lines, the highest mean first; ``skipped``: (file, why)."""
+    """``tables``: (data set, noise, rule) -> lines, the highest mean first. Not in them: ``skipped`` reports (file,
+    why) and ``passed`` cells of the others (file, what and why)."""
 
     tables: Mapping[tuple[str, str, str], tuple[Line, ...]]
     skipped: tuple[tuple[str, str], ...]
     reports: int
+    passed: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def left_out(self) -> list[str]:
+        """Everything that is in no table, a line each."""
+        return [f"{name}: {why}" for name, why in (*self.skipped, *self.passed)]
 
 
 def gather(folder: Path, out: Path) -> Board:
@@ -60,20 +70,22 @@ def gather(folder: Path, out: Path) -> Board:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     tables: dict[tuple[str, str, str], list[Line]] = {}
-    skipped, found = [], 0
+    skipped, passed, found = [], [], 0
     for path in sorted(folder.rglob("report.json")):
         data, why = _read(path)
         if data is None:
             skipped.append((path.relative_to(folder).as_posix(), why))
             continue
         found += 1
-        for key, line in _lines(data, _link(path, out)):
+        lines, without = _lines(data, _link(path, out))
+        for key, line in lines:
             tables.setdefault(key, []).append(line)
+        passed += [(path.relative_to(folder).as_posix(), text) for text in without]
     if not found:
         told = f" that can be used ({'; '.join(f'{name}: {why}' for name, why in skipped)})" if skipped else ""
         raise InputError(f"{folder}: no report.json in it{told}; write one with: noisybench report RUNS --out DIR")
     ordered = {key: tuple(sorted(tables[key], key=lambda line: (-line.mean, line.method, line.link))) for key in tables}
-    return Board({key: ordered[key] for key in sorted(ordered, key=_order)}, tuple(skipped), found)
+    return Board({key: ordered[key] for key in sorted(ordered, key=_order)}, tuple(skipped), found, tuple(passed))
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any] | None, str]:
@@ -88,21 +100,44 @@ def _read(path: Path) -> tuple[Mapping[str, Any] | None, str]:
     return data, ""
 
 
-def _lines(data: Mapping[str, Any], link: str) -> list[tuple[tuple[str, str, str], Line]]:
-    """The cells that their report shows and ranks: with a mean, and no run that diverged."""
-    out = []
+Lines = list[tuple[tuple[str, str, str], Line]]
+
+
+def _lines(data: Mapping[str, Any], link: str) -> tuple[Lines, list[str]]:
+    """The cells that their report shows and ranks (with a mean, and no run that diverged); and what is passed over."""
+    out: Lines = []
+    without: dict[str, list[str]] = {}
     for cell in data["cells"]:
-        mean = finite(cell.get("mean")) if isinstance(cell, dict) else None
-        if mean is None or not cell.get("shown", True) or cell.get("diverged"):
+        if not isinstance(cell, dict):
+            without.setdefault("not readable", []).append("a cell")
             continue
         names = [str(cell.get(key)) for key in ("dataset", "noise", "method", "model")]
+        mean = finite(cell.get("mean"))
+        if not cell.get("shown", True):  # a variant that its report did not choose
+            without.setdefault("of a variant that was not chosen", []).append(str(cell.get("variant")))
+            continue
+        if mean is None or cell.get("diverged"):
+            why = "with a run that diverged" if cell.get("diverged") else "without a result"
+            without.setdefault(why, []).append(f"{names[2]} at {names[1]}")
+            continue
         notes = [str(note) for note in cell.get("notes") or ()]
         planned, n = cell.get("planned"), int(cell.get("n") or 0)
         notes += [f"{n} of {planned} runs so far"] if isinstance(planned, int) and planned > n else []
         half = finite(cell.get("half_width"))
-        line = Line(names[2], mean, half, n, names[3], str(data.get("suite")), link, tuple(notes))
+        mark = "★" if cell.get("best") is True else "≈" if cell.get("tied") is True else ""
+        line = Line(names[2], mean, half, n, names[3], str(data.get("suite")), link, tuple(notes), mark)
         out.append(((names[0], names[1], str(cell.get("accuracy") or data.get("accuracy"))), line))
-    return out
+    return out, [f"{_cells(len(found))} {why}: {_few(found)}" for why, found in sorted(without.items())]
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first of them, each once."""
+    known = list(dict.fromkeys(names))
+    return ", ".join(known[:MOST_NAMED]) + (f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else "")
 
 
 def _link(path: Path, out: Path) -> str:
@@ -146,9 +181,8 @@ def markdown_text(board: Board) -> str:
             for place, x in zip(_places(lines), lines, strict=True)
         ]
         blocks += [f"## {say(_title(key))}", markdown.table(list(HEAD), rows)]
-    blocks += (
-        ["\n".join(f"- Left out: {say(name)}: {say(why)}" for name, why in board.skipped)] if board.skipped else []
-    )
+    if board.left_out:
+        blocks += ["## Left out", "\n".join(f"- {say(line)}" for line in board.left_out)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -158,10 +192,14 @@ def _linked(line: Line) -> str:
 
 
 STYLE = (
-    ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;"
-    "padding:0 1rem}.wide{overflow-x:auto}table{border-collapse:collapse}th,td{padding:.25rem .75rem;text-align:left;"
-    "border-bottom:1px solid #8886}td:first-child,td:nth-child(3),td:nth-child(4){text-align:right;"
-    "font-variant-numeric:tabular-nums}"
+    ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;"
+    "padding:0 1rem}h2{margin-top:2.5rem}p{max-width:62rem}.wide{overflow-x:auto}table{border-collapse:collapse}"
+    "th,td{padding:.25rem .8rem;text-align:left;vertical-align:top;border-bottom:1px solid #8886}"
+    "th{border-bottom:2px solid;vertical-align:bottom}:is(th,td):is(:first-child,:nth-child(3),:nth-child(4))"
+    "{text-align:right;font-variant-numeric:tabular-nums}:is(th,td):not(:nth-child(2),:last-child)"
+    "{white-space:nowrap}:is(th,td):nth-child(2),:is(th,td):last-child{min-width:9rem;overflow-wrap:anywhere}"
+    "tr:hover td{background:#8882}li{overflow-wrap:anywhere}"
+    "@media print{body{margin:0;max-width:none}thead{display:table-header-group}tr{break-inside:avoid}}"
 )
 
 
@@ -174,6 +212,7 @@ def html_text(board: Board) -> str:
         f"<title>Leaderboard: noisybench</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>Leaderboard</h1>",
         f"<p>{say(_about(board))}</p>\n<nav><ul>",
         *(f'<li><a href="#t{i}">{say(_title(key))}</a></li>' for i, key in enumerate(board.tables)),
+        *(['<li><a href="#left-out">Left out</a></li>'] if board.left_out else []),
         "</ul></nav>",
     ]
     for i, (key, lines) in enumerate(board.tables.items()):
@@ -185,9 +224,9 @@ def html_text(board: Board) -> str:
             row += f'<td><a href="{say(line.link)}">{say(line.suite)}</a></td><td>{say("; ".join(line.notes))}</td>'
             parts.append(f"<tr>{row}</tr>")
         parts.append("</tbody>\n</table></div>")
-    if board.skipped:
-        parts.append("<h2>Left out</h2>\n<ul>")
-        parts += [f"<li>{say(name)}: {say(why)}</li>" for name, why in board.skipped]
+    if board.left_out:
+        parts.append('<h2 id="left-out">Left out</h2>\n<ul>')
+        parts += [f"<li>{say(line)}</li>" for line in board.left_out]
         parts.append("</ul>")
     return "\n".join([*parts, "</body>\n</html>"]) + "\n"
 

@@ -93,6 +93,30 @@ def test_smoke_runs_and_damaged_files_are_left_out_aloud(tmp_path: Path) -> None
         assert "broken/report.json: not readable" in text
 
 
+def test_cells_that_are_passed_over_are_told_with_the_reason(tmp_path: Path) -> None:
+    cells = [cell("SGD", 0.2), cell("SAM", 0.2), cell("GCE", 0.2)]
+    cells += [cell("Mixup", 0.2, variant=f"Mixup[alpha={a}]", choose="best") for a in (1, 8)]
+    records = [record(cells[0], 0, 80.0), record(cells[1], 0, "nan", status="diverged")]
+    records += [record(cells[3], 0, 70.0), record(cells[4], 0, 71.0)]
+    report(store(tmp_path / "s", plan(cells), records)).write(tmp_path / "all/one", ["json"])
+    board = leaderboard.gather(tmp_path / "all", tmp_path / "all/index.html")
+    assert [(x.method, x.mean) for lines in board.tables.values() for x in lines] == [("SGD", 80.0), ("Mixup", 71.0)]
+    assert board.left_out == [
+        "one/report.json: 1 cell of a variant that was not chosen: Mixup[alpha=1]",
+        "one/report.json: 1 cell with a run that diverged: SAM at symmetric 0.2",
+        "one/report.json: 1 cell without a result: GCE at symmetric 0.2",
+    ]
+    for text in (leaderboard.html_text(board), leaderboard.markdown_text(board)):
+        assert "SAM at symmetric 0.2" in text
+
+
+def test_the_best_of_a_report_is_marked_as_it_is_there(tmp_path: Path) -> None:
+    folder, _, _ = study(tmp_path / "s", lambda m, r, s: 80.0 + s + 9 * (m == "SAM"), rates=(0.2,))
+    report(folder).write(folder)
+    (lines,) = leaderboard.gather(folder, folder / "index.html").tables.values()
+    assert [(x.method, x.mark) for x in lines] == [("SAM", "★"), ("SGD", "")]
+
+
 def test_a_folder_without_a_report_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no report\.json in it; write one"):
         leaderboard.gather(tmp_path, tmp_path / "index.html")
