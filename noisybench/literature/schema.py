@@ -103,6 +103,8 @@ class Protocol:
     oracle: tuple[str, ...] | None = None
     parameters: Mapping[str, Any] | None = None
     quoted_from: str | None = None
+    m: int | None = None
+    labels_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ _PROTOCOL_RANGES = {
     "train_size": (1, 1_300_000),
     "test_size": (1, 1_300_000),
     "ensemble": (1, 100),
+    "m": (1, 100_000),
 }
 
 

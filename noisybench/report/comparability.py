@@ -1,7 +1,7 @@
 """May a published score and a measured one be compared? Every reason against it, one by one.
 
 Three kinds of reason: something *differs*, the source does *not state* it, or it is *unsure*. A pair is ``comparable``
-only when there is none.
+only when there is none. A *note* says what a reader of the two numbers should know and is no reason against them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from noisybench.literature.words import ARCHITECTURES, DATASETS, FLIPS, RULES
 from noisybench.report.results import Cell, finite
 from noisybench.spec import at
 
-DIFFERS, NOT_STATED, UNSURE = "differs", "not stated", "unsure"
+DIFFERS, NOT_STATED, UNSURE, NOTE = "differs", "not stated", "unsure", "note"
 WRONG_SHARE_TOLERANCE = 0.005
 """Realised against expected share of wrong labels: half a point is sampling, more is another noise."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One reason against a comparison: differs or unsure (``text`` is a footnote), or not stated (of ``text``)."""
+    """One reason against a comparison: differs or unsure (``text`` is a footnote), or not stated (of ``text``); or a
+    note."""
 
     key: str
     kind: str
@@ -57,7 +58,7 @@ def reasons(pair: Pair) -> tuple[Reason, ...]:
 
 def verdict(found: tuple[Reason, ...]) -> str:
     """``differs``, ``unknown`` (nothing differs as far as the source says) or ``comparable``."""
-    kinds = {reason.kind for reason in found}
+    kinds = {reason.kind for reason in found} - {NOTE}
     return "differs" if DIFFERS in kinds else "unknown" if kinds else "comparable"
 
 
@@ -159,6 +160,26 @@ def long_tail(pair: Pair) -> Iterator[Reason]:
     factor = pair.ours("dataset.imbalance")
     if factor is not None:
         yield Reason("long_tail", DIFFERS, f"imbalance factor: 1 published, {_number(factor)} here")
+
+
+FROM_FILES = ("human", "instance")
+"""Noises that others take from a file of labels; the one drawn here under the same name is another draw."""
+
+
+def label_file(pair: Pair) -> Iterator[Reason]:
+    """The same version of the labels, where they come as a file?"""
+    if pair.score.noise in FROM_FILES:
+        ours = [f"{value[:12]}..." for value in pair.measured("noise.sha256")]
+        theirs = pair.protocol.labels_sha256
+        yield from _measured("label_file", "version of the label file", theirs and f"{theirs[:12]}...", ours)
+
+
+def micro_batch(pair: Pair) -> Iterator[Reason]:
+    """How many images share a perturbation of SAM? The whole batch, or each device's part of it."""
+    found: Mapping[str, Any] = pair.ours("training.optimizer") or {}
+    if "base" in found and "rho" in found:
+        ours = found.get("m") or pair.ours("training.batch_size")
+        yield from _compare("micro_batch", "images a perturbation (m)", pair.protocol.m, ours, show=_number)
 
 
 def selection(pair: Pair) -> Iterator[Reason]:
@@ -323,11 +344,16 @@ def precision(pair: Pair) -> Iterator[Reason]:
 
 
 def seeds(pair: Pair) -> Iterator[Reason]:
-    """Is it known over how many runs, and how far these scatter?"""
-    if pair.score.seeds is None:
+    """Is it known over how many runs, and how far these scatter? Other numbers of both are worth a note."""
+    theirs, ours = pair.score.seeds, len(pair.cell.finished)
+    if theirs is None:
         yield _unknown("seeds", "number of seeds")
+    elif ours and theirs != ours:
+        yield Reason("seeds", NOTE, f"seeds: {theirs} published, {ours} here")
     if pair.score.std is None and pair.score.ci95 is None:
         yield _unknown("spread", "spread over seeds")
+    elif pair.score.std is None:
+        yield Reason("spread", NOTE, "spread over seeds: published as a 95 % interval, not as a standard deviation")
 
 
 def quoted(pair: Pair) -> Iterator[Reason]:
@@ -355,6 +381,7 @@ CHECKS: tuple[Callable[[Pair], Iterator[Reason]], ...] = (
     count,
     mapping,
     wrong_share,
+    label_file,
     open_set,
     long_tail,
     selection,
@@ -364,6 +391,7 @@ CHECKS: tuple[Callable[[Pair], Iterator[Reason]], ...] = (
     test_size,
     batch_size,
     optimizer,
+    micro_batch,
     schedule,
     clip,
     augmentation,

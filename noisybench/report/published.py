@@ -102,7 +102,12 @@ class Place:
 
 def _place(cell: Cell) -> Place:
     noise = cell.settings["noise"]
-    return Place(comparable_as(cell), str(noise.get("kind")), finite(noise.get("rate")), noise.get("split"))
+    kind, split = str(noise.get("kind")), noise.get("split")
+    if kind == "human":
+        split = noise.get("labels")
+    elif kind == "pmd":
+        kind, split = "instance", f"pmd_type_{noise.get('type', 'I')}"
+    return Place(comparable_as(cell), kind, finite(noise.get("rate")), split)
 
 
 def _partner(entry: Entry, matches: list[Score], source: Source, rule: str) -> Partner:

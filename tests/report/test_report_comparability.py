@@ -26,7 +26,7 @@ SCORE = Score(
     flip="excl",
     std=0.5,
     epoch="last",
-    seeds=3,
+    seeds=1,
     seen_in="text",
 )
 PROTOCOL = Protocol(
@@ -48,6 +48,7 @@ PROTOCOL = Protocol(
     precision="fp32",
     oracle=(),
     parameters={},
+    m=128,
 )
 ORIGIN = Origin("primary_text", "url", "text")
 
@@ -120,6 +121,26 @@ DIFFERENT: list[tuple[str, dict[str, Any], str]] = [
         "asymmetric class mapping: other published, standard here",
     ),
     ("wrong_share", {"result": {"noise__realised_rate": 0.36}}, "wrong labels: 40 % published, 36 % here"),
+    (
+        "label_file",
+        {
+            "score": {"noise": "human", "split": "worst", "flip": None},
+            "protocol": {"labels_sha256": "a" * 64},
+            "settings": {"noise": {"kind": "human", "labels": "worst", "rate": 0.4}},
+            "result": {"noise__sha256": "b" * 64},
+        },
+        "version of the label file: aaaaaaaaaaaa... published, bbbbbbbbbbbb... here",
+    ),
+    (
+        "micro_batch",
+        {"protocol": {"m": 32}, "settings": sam()},
+        "images a perturbation (m): 32 published, 128 here",
+    ),
+    (
+        "micro_batch",
+        {"settings": {"training__optimizer": {**sam()["training__optimizer"], "m": 16}}},
+        "images a perturbation (m): 128 published, 16 here",
+    ),
     ("selection", {"score": {"epoch": "best"}}, "selection rule: best published, last here"),
     ("selection", {"score": {"epoch": "last10_mean"}}, "selection rule: last10 published, last here"),
     (
@@ -233,6 +254,7 @@ STATED: list[tuple[str, dict[str, Any], str]] = [
     ("precision", {"protocol": {"precision": None}}, "precision"),
     ("seeds", {"score": {"seeds": None}}, "number of seeds"),
     ("spread", {"score": {"std": None}}, "spread over seeds"),
+    ("micro_batch", {"protocol": {"m": None}, "settings": sam()}, "images a perturbation (m)"),
 ]
 
 
@@ -241,6 +263,21 @@ def test_what_is_not_stated_is_never_comparable(key: str, changes: dict[str, Any
     found = reasons(pair(**changes))
     assert found == (Reason(key, "not stated", text),)
     assert verdict(found) == "unknown"
+
+
+def test_labels_from_a_file_need_their_version_stated() -> None:
+    human = {"noise": "human", "rate": 0.4021, "split": "worst", "flip": None}
+    found = reasons(pair(score=human, settings={"noise": {"kind": "human", "labels": "worst", "rate": 0.4}}))
+    assert Reason("label_file", "not stated", "version of the label file") in found
+
+
+def test_other_numbers_of_seeds_and_other_kinds_of_spread_are_noted_and_no_reason() -> None:
+    found = reasons(pair(score={"seeds": 5, "std": None, "ci95": 0.3}))
+    assert found == (
+        Reason("seeds", "note", "seeds: 5 published, 1 here"),
+        Reason("spread", "note", "spread over seeds: published as a 95 % interval, not as a standard deviation"),
+    )
+    assert verdict(found) == "comparable"
 
 
 def test_doubts() -> None:

@@ -53,6 +53,12 @@ def test_the_rate_the_kind_and_the_data_set_must_agree(tmp_path: Path) -> None:
     assert (found.alone, found.elsewhere) == ((), 48)
 
 
+def test_pmd_noise_is_found_by_type_and_rate(tmp_path: Path) -> None:
+    noise = {"kind": "pmd", "type": "II", "rate": 0.35}
+    (partner,) = compared(tmp_path, [cell("ERM", 0.35, settings={"noise": noise})], "cmwnet2023").partners.values()
+    assert (partner.score.split, partner.score.rate) == ("pmd_type_II", 0.35)
+
+
 def test_at_rate_zero_every_kind_is_clean(tmp_path: Path) -> None:
     found = compared(tmp_path, [cell("CE", 0.0)], "epssoftmax2024")
     assert found.partners["CE", "symmetric 0"].score.noise == "clean"
@@ -92,7 +98,7 @@ def test_of_several_rows_the_nearest_is_shown(
 
 
 def test_human_labels_are_matched_by_their_split(tmp_path: Path) -> None:
-    human = cell("GCE", 0.4, noise="human worst", settings={"noise": {"kind": "human", "split": "worst"}}, seeds=())
+    human = cell("GCE", 0.4, noise="human worst", settings={"noise": {"kind": "human", "labels": "worst"}}, seeds=())
     partner = compared(tmp_path, [human], "cifarn_leaderboard").partners["GCE", "human worst"]
     assert partner.score.split == "worst"
 
