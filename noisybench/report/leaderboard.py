@@ -93,7 +93,7 @@ def _read(path: Path) -> tuple[Mapping[str, Any] | None, str]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None, "not readable as JSON"
-    if not isinstance(data, dict) or data.get("schema") != 1 or not isinstance(data.get("cells"), list):
+    if not isinstance(data, dict) or data.get("schema") not in (1, 2) or not isinstance(data.get("cells"), list):
         return None, "no report of this version"
     if data.get("smoke") or data.get("synthetic"):
         return None, "a smoke run" if data.get("smoke") else "synthetic data in place of the real ones"

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 def runs_csv(report: Report) -> str:
     """The runs in the plan's order; a run that two cells share stands under both."""
-    return csv_of([_row(report.study, cell, run) for cell in report.study.cells for run in cell.runs])
+    return csv_of(rows(report))
+
+
+def rows(report: Report) -> list[dict[str, Any]]:
+    """One mapping a run, all with the same keys."""
+    return [_row(report.study, cell, run) for cell in report.study.cells for run in cell.runs]
 
 
 def _row(study: Study, cell: Cell, run: Run) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The report for other programs: CSV with one row a cell, JSON with cells and runs."""
+"""The report for other programs: CSV with one row a cell; JSON with a list of cells and a list of runs, all flat."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisybench.literature import Score
-from noisybench.report import remarks
+from noisybench.report import remarks, rows
 from noisybench.report.baseline import against_baseline, control, wilcoxon
 from noisybench.report.comparability import NOT_STATED
 from noisybench.report.grid import Column, Entry, Grid, accuracies
 from noisybench.report.overall import overall
 from noisybench.report.published import Partner
-from noisybench.report.results import RULES, STATUSES, Cell, Run, finite
+from noisybench.report.results import RULES, STATUSES, Cell, finite
 from noisybench.report.rules import Order
 from noisybench.report.spreadsheet import csv_of
 from noisybench.report.statistics import summarise
@@ -27,7 +27,7 @@ def json_text(report: Report) -> str:
     """The whole report as JSON, keys in a fixed order."""
     study = report.study
     data = {
-        "schema": 1,
+        "schema": 2,
         "suite": study.suite,
         "version": study.version,
         "description": study.description,
@@ -49,7 +49,8 @@ def json_text(report: Report) -> str:
             for score in c.alone
         ],
         "overall": _overall(report),
-        "cells": [{**row, "runs": [_run(run) for run in cell.runs]} for row, cell in _cells(report)],
+        "cells": list(_cells(report)),
+        "runs": rows.rows(report),
     }
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -71,10 +72,10 @@ def _overall(report: Report) -> dict[str, Any] | None:
 
 def csv_text(report: Report) -> str:
     """One row for each cell and variant; text that a spreadsheet would run as a formula is quoted with ``'``."""
-    return csv_of([row for row, _ in _cells(report)])
+    return csv_of(list(_cells(report)))
 
 
-def _cells(report: Report) -> Iterator[tuple[dict[str, Any], Cell]]:
+def _cells(report: Report) -> Iterator[dict[str, Any]]:
     for grid, comparisons, orders, images in zip(
         report.grids, report.comparisons, report.orders, report.testsets, strict=True
     ):
@@ -87,7 +88,7 @@ def _cells(report: Report) -> Iterator[tuple[dict[str, Any], Cell]]:
                     for comparison in comparisons:
                         partner = comparison.partners.get((row, column.label)) if cell is entry.cell else None
                         out |= _published(comparison.source.name, partner)
-                    yield out, cell
+                    yield out
 
 
 def _row(report: Report, grid: Grid, column: Column, row: str, entry: Entry, cell: Cell) -> dict[str, Any]:
@@ -189,15 +190,4 @@ def _published(name: str, partner: Partner | None) -> dict[str, Any]:
             f"not stated: {reason.text}" if reason.kind == NOT_STATED else reason.text
             for reason in (partner.reasons if partner else ())
         ],
-    }
-
-
-def _run(run: Run) -> dict[str, Any]:
-    return {
-        "run_id": run.run_id,
-        "seed": run.seed,
-        "status": run.status,
-        "test_accuracy": {rule: run.number(f"test_accuracy.{rule}") for rule in RULES},
-        "memorised": run.number("final.memorised"),
-        "corrected": run.number("final.corrected"),
     }

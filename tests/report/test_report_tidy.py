@@ -42,7 +42,7 @@ def test_json_has_every_run_and_every_reason(tmp_path: Path) -> None:
         "left out": 0,
     }
     (row,) = data["cells"]
-    assert [(run["run_id"], run["status"], run["test_accuracy"]["last"]) for run in row["runs"]] == [
+    assert [(run["run_id"], run["status"], run["accuracy_last"]) for run in data["runs"]] == [
         ("sgd-0.4-s0", "finished", 80.0),
         ("sgd-0.4-s1", "diverged", None),
         ("sgd-0.4-s2", "missing", None),
@@ -50,6 +50,17 @@ def test_json_has_every_run_and_every_reason(tmp_path: Path) -> None:
     assert row["published:foret2021_table4"] == 68.8
     assert row["verdict:foret2021_table4"] is None
     assert {"method": "SAM", "noise": "symmetric", "rate": 0.4, "published": 93.4}.items() <= data["alone"][-2].items()
+
+
+def test_cells_and_runs_are_flat_and_alike(tmp_path: Path) -> None:
+    folder, _, _ = study(tmp_path / "s", lambda m, r, s: 80.0)
+    data = json.loads(report(folder).to_json())
+    for rows in (data["cells"], data["runs"]):
+        assert len({tuple(row) for row in rows}) == 1, "one set of keys"
+        assert not any(isinstance(value, dict) for row in rows for value in row.values())
+    keys = ("dataset", "model", "noise", "variant")
+    cells = {tuple(row[key] for key in keys) for row in data["cells"]}
+    assert {tuple(row[key] for key in keys) for row in data["runs"]} == cells, "runs join cells by these"
 
 
 def test_all_rules_stand_side_by_side(tmp_path: Path) -> None:
