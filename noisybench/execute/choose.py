@@ -10,7 +10,7 @@ from noisybench.errors import InputError
 from noisybench.execute.executor import Executor
 from noisybench.execute.local import Local
 from noisybench.execute.resources import choose_workers
-from noisybench.execute.settings import LocalSettings, Settings, SlurmSettings
+from noisybench.execute.settings import LocalSettings, RaySettings, Settings, SlurmSettings
 from noisybench.spec import RunSpec
 
 
@@ -39,6 +39,10 @@ def check_settings(settings: Settings, *, workers: str, dry_run: bool) -> None:
             raise InputError("--workers 0: a Slurm job trains in worker processes; use --workers 1 or more, or auto")
         if not dry_run:
             require_slurm()
+    if isinstance(settings, RaySettings):
+        from noisybench.execute.ray.needs import check_ray
+
+        check_ray(settings, workers=workers)
 
 
 def choose_executor(
@@ -63,4 +67,17 @@ def choose_executor(
         engine = Slurm(settings, workers, timeout)
         said = "Leaving: the jobs go on."
         return Choice(engine, "Slurm jobs", stopping=said, farewell=engine.farewell, detached=settings.detach)
-    raise InputError("this executor is not here yet")
+    return _on_ray(settings, runs, device, threads, timeout)
+
+
+def _on_ray(settings: RaySettings, runs: Sequence[RunSpec], device: str, threads: int, timeout: float | None) -> Choice:
+    from noisybench.execute.ray.executor import Ray, connect
+    from noisybench.execute.ray.needs import need
+
+    resources = connect(settings.address) if runs else {}  # a settled study needs no cluster
+    needs = need(settings, resources, device, threads)
+    slots = needs.fits(resources)
+    what = f"{needs.cpus:g} CPU" + (f" and {needs.gpus:g} GPU" if needs.gpus else "") + " each"
+    place = f"a Ray cluster that takes {slots} at once ({what})"
+    waits = f"No node of the cluster has room for a run ({what}) yet: the runs wait until one joins."
+    return Choice(Ray(settings, needs, timeout), place, waits if runs and not slots else None)
