@@ -89,3 +89,28 @@ def start_up(repeats: int) -> Spread:
 def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def driver_cost(setting: Setting, folder: Path, sizes: tuple[int, int] = (20, 100)) -> float:
+    """Seconds of processor time that the process of ``noisybench run`` spends on one more run with a local worker:
+    the slope between a small and a larger study of runs of one epoch."""
+    from noisybench.execute.executor import Stop
+    from noisybench.execute.local import Local
+    from noisybench.execute.study import run_study, take_stock
+    from noisybench.execute.work import Session
+    from noisybench.suite import load_suite
+
+    spent = []
+    for runs in sizes:
+        home = folder / str(runs)
+        home.mkdir(parents=True)
+        path = home / "cost.yaml"
+        path.write_text(replace(setting, seeds=runs).suite(), encoding="utf-8")
+        specs = list(load_suite(path).expand().runs)
+        session = Session(home / "runs", home, None, setting.device)
+        session.root.mkdir()
+        standing = take_stock(session.store, specs, {})
+        before = time.process_time()
+        run_study(session, specs, standing, lambda event: None, Stop(), Local(1))
+        spent.append(time.process_time() - before)
+    return max(0.0, spent[1] - spent[0]) / (sizes[1] - sizes[0])

@@ -152,7 +152,8 @@ def bench(
     parts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PART...]", help="training, overhead, workers, memory, startup, report, noise; or all."
+            metavar="[PART...]",
+            help="training, overhead, workers, memory, startup, report, noise, scaling. Default: all but scaling.",
         ),
     ] = None,
     model: Annotated[list[str] | None, typer.Option(help="A network; repeatable. Default: resnet32.")] = None,
@@ -161,6 +162,12 @@ def bench(
     images: Annotated[int, typer.Option(min=128, help="Training images a turn.")] = 2560,
     size: Annotated[int, typer.Option(min=1000, help="noise: labels to corrupt.")] = 10_000_000,
     records: Annotated[int, typer.Option(min=1000, help="report: records, in steps of 1,000.")] = 10_000,
+    times: Annotated[
+        Path | None, typer.Option(metavar="RUNS", help="scaling: take the seconds of the runs in this folder.")
+    ] = None,
+    cost: Annotated[
+        float | None, typer.Option(min=0, help="scaling: driver seconds a run. Default: measured, local workers.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: one a core.")] = None,
     out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON too.")] = None,
@@ -179,6 +186,8 @@ def bench(
         labels=size,
         records=records // 1000 * 1000,
         out=out,
+        times=times,
+        cost=cost,
     )
 
 

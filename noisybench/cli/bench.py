@@ -34,6 +34,8 @@ class Bench:
     labels: int
     records: int
     folder: Path
+    times: Path | None = None
+    cost: float | None = None
     found: dict[str, Any] = field(default_factory=dict)
 
     def table(self, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -55,6 +57,8 @@ def run_bench(
     labels: int,
     records: int,
     out: Path | None,
+    times: Path | None = None,
+    cost: float | None = None,
 ) -> None:
     """Measure the parts named (all by default), one after another; ``out`` gets everything as JSON."""
     for part in parts:
@@ -62,6 +66,8 @@ def run_bench(
             raise InputError(f"bench {part}: no such part{did_you_mean(part, PARTS)}; there are: {', '.join(PARTS)}")
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--json {out}: no folder {out.parent}")
+    if "scaling" in parts and times is None:
+        raise InputError("bench scaling: give --times RUNS, a results folder whose runs' measured seconds are taken")
     from noisybench.bench.processes import cores
     from noisybench.registry import get
     from noisybench.train.numerics import choose_device
@@ -82,9 +88,11 @@ def run_bench(
             labels,
             records,
             Path(folder),
+            times,
+            cost,
         )
         bench.found["machine"] = describe_machine(bench)
-        for part in parts or PARTS:
+        for part in parts or [part for part in PARTS if part != "scaling" or times is not None]:
             PARTS[part](bench)
     console.print(
         "\nMedian of the turns, in brackets the lowest and the highest. Alternatives take turns, and ratios are"
@@ -249,6 +257,34 @@ def noise(bench: Bench) -> None:
     )
 
 
+def scaling(bench: Bench) -> None:
+    """A large study over ever more workers, by simulation with measured times and a measured cost of a run."""
+    from noisybench.bench.processes import driver_cost
+    from noisybench.bench.scaling import measured_seconds, simulate, study_of
+
+    assert bench.times is not None
+    times = measured_seconds(bench.times)
+    cost = bench.cost
+    if cost is None:
+        cost = driver_cost(base_setting(bench, model="mlp", epochs=1, train=128), bench.folder / "cost")
+    runs, seconds = study_of(times, 10_000)
+    scaled = [simulate(runs, seconds, workers, cost, start=WORKER_START) for workers in WORKERS]
+    bench.found["scaling"] = {"cost": cost, "runs": len(runs), "scaled": [asdict(item) for item in scaled]}
+    bench.table(
+        f"{len(runs):,} runs of {min(times):.0f} to {max(times):.0f} s (mean {sum(times) / len(times):.0f}), a tenth "
+        f"of them students; the driver spends {1000 * cost:.1f} ms on a run, a worker is ready after {WORKER_START:.0f} s",
+        ["workers", "hours", "efficiency", "driver busy", "limit"],
+        [
+            [f"{s.workers}", f"{s.seconds / 3600:.2f}", f"{s.efficiency:.1%}", f"{s.driver:.1%}", s.limit]
+            for s in scaled
+        ],
+    )
+
+
+WORKERS = (1, 8, 64, 512, 4096)
+WORKER_START = 10.0
+"""Seconds until a worker has imported everything, on a busy machine."""
+
 PARTS: dict[str, Callable[[Bench], None]] = {
     "training": training,
     "overhead": overhead,
@@ -257,6 +293,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "startup": startup,
     "report": report,
     "noise": noise,
+    "scaling": scaling,
 }
 
 

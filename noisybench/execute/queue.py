@@ -20,14 +20,25 @@ class Queue:
     lost: dict[str, str] = field(default_factory=dict)  # run id -> why it cannot finish
     blocked: dict[str, str] = field(default_factory=dict)
     held: dict[str, float] = field(default_factory=dict)  # run id -> when to try again
+    behind: dict[str, list[RunSpec]] = field(default_factory=dict)  # teacher -> students that were come upon too early
 
     def next(self) -> RunSpec | None:
-        """The next run whose teacher (if it has one) is finished and that nobody else held a moment ago."""
-        now = time.monotonic()
-        for spec in self.waiting:
-            if (spec.teacher is None or spec.teacher in self.finished) and self.held.get(spec.run_id, 0.0) <= now:
-                self.waiting.remove(spec)
+        """The next run whose teacher (if it has one) is finished and that nobody else held a moment ago.
+
+        A student that is come upon before its teacher has finished is laid behind it, so that a queue of many students
+        is not looked through again for every run.
+        """
+        now, place = time.monotonic(), 0
+        while place < len(self.waiting):
+            spec = self.waiting[place]
+            if spec.teacher is not None and spec.teacher not in self.finished:
+                self.behind.setdefault(spec.teacher, []).append(spec)
+                del self.waiting[place]
+            elif self.held.get(spec.run_id, 0.0) <= now:
+                del self.waiting[place]
                 return spec
+            else:
+                place += 1
         return None
 
     def put_off(self, spec: RunSpec) -> None:
@@ -39,14 +50,20 @@ class Queue:
         """Note how a run ended; returns the runs that are blocked by it."""
         if status == "finished":
             self.finished.add(run_id)
+            self.waiting[:0] = self.behind.pop(run_id, [])
             return []
         self.lost[run_id] = reason
         newly, teachers = [], [run_id]
         while teachers:
-            teacher = teachers.pop()
-            for spec in [spec for spec in self.waiting if spec.teacher == teacher]:
-                self.waiting.remove(spec)
+            for spec in self.take_students(teachers.pop()):
                 self.blocked[spec.run_id] = f"its teacher {run_id} {status}"
                 newly.append(spec.run_id)
                 teachers.append(spec.run_id)
         return newly
+
+    def take_students(self, teacher: str) -> list[RunSpec]:
+        """Take out the runs that wait for this one."""
+        students = [*self.behind.pop(teacher, []), *(spec for spec in self.waiting if spec.teacher == teacher)]
+        if len(students):
+            self.waiting[:] = [spec for spec in self.waiting if spec.teacher != teacher]
+        return students

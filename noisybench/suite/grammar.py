@@ -16,7 +16,7 @@ from noisybench.errors import ParameterError
 from noisybench.registry import STRICT, Epochs
 from noisybench.spec import SLOTS, Slot
 
-MAX_RUNS = 10_000
+MAX_RUNS = 100_000
 """A suite that asks for more is a slip of the pen."""
 
 

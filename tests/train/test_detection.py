@@ -1,4 +1,4 @@
-"""Scores of suspicion against the truth: areas and shares by hand, and every detector on labels that are easy to tell."""
+"""Scores of suspicion against the truth: areas and shares by hand, and every detector on easy labels."""
 
 from __future__ import annotations
 

@@ -51,8 +51,7 @@ class JobQueue(Queue):
         teachers = [run_id]
         while teachers:
             teacher = teachers.pop()
-            for spec in [spec for spec in self.waiting if spec.teacher == teacher]:
-                self.waiting.remove(spec)
+            for spec in self.take_students(teacher):
                 self.left[spec.run_id] = TEACHER
                 teachers.append(spec.run_id)
 
@@ -190,8 +189,7 @@ def finished(session: Session, queue: JobQueue) -> None:
         if record is not None and record["result"]["status"] == "finished":
             queue.finished.add(teacher)
             continue
-        for spec in [spec for spec in queue.waiting if spec.teacher == teacher]:
-            queue.waiting.remove(spec)
+        for spec in queue.take_students(teacher):
             queue.leave(spec.run_id, TEACHER)
 
 
