@@ -272,7 +272,7 @@ def scaling(bench: Bench) -> None:
     bench.found["scaling"] = {"cost": cost, "runs": len(runs), "scaled": [asdict(item) for item in scaled]}
     bench.table(
         f"{len(runs):,} runs of {min(times):.0f} to {max(times):.0f} s (mean {sum(times) / len(times):.0f}), a tenth "
-        f"of them students; the driver spends {1000 * cost:.1f} ms on a run; a worker needs {WORKER_START:.0f} s to start",
+        f"of them students; driver: {1000 * cost:.1f} ms a run; a worker is ready after {WORKER_START:.0f} s",
         ["workers", "hours", "efficiency", "driver busy", "limit"],
         [
             [f"{s.workers}", f"{s.seconds / 3600:.2f}", f"{s.efficiency:.1%}", f"{s.driver:.1%}", s.limit]
