@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from noisybench.literature.words import ARCHITECTURES, FLIPS, RULES
-from noisybench.report import baseline, overall, remarks, rules, testset, words
+from noisybench.report import baseline, detection, overall, remarks, rules, testset, words
 from noisybench.report.comparability import NOT_STATED, Reason
 from noisybench.report.grid import Entry, Grid
 from noisybench.report.notes import Footnotes
@@ -54,6 +54,7 @@ def render(report: Report) -> str:
         blocks += _orders(grid, orders)
         blocks += _images(grid, images)
         blocks += _memorised(grid)
+        blocks += _detection(grid)
         for comparison in comparisons:
             blocks += _published(grid, comparison, notes)
     blocks += _overall(report)
@@ -164,6 +165,14 @@ def memorised_rows(grid: Grid) -> tuple[list[str], list[list[str]]]:
         if any(cell != "–" for cell in cells):
             rows.append([row, *cells])
     return ["method", *(c.short for c in columns)], rows
+
+
+def _detection(grid: Grid) -> list[str]:
+    head, rows = detection.table_rows(grid)
+    if not rows:
+        return []
+    shown = table([escape(text) for text in head], [[escape(text) for text in row] for row in rows])
+    return [f"### {detection.TITLE}", detection.MEANING, shown]
 
 
 def _memorised(grid: Grid) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from noisybench.report import baseline, markdown, remarks, rules, testset, words
+from noisybench.report import baseline, detection, markdown, remarks, rules, testset, words
 from noisybench.report.grid import Entry
 from noisybench.report.notes import Footnotes
 
@@ -39,6 +39,11 @@ def render(report: Report, width: int) -> str:
         if shares:
             blocks.append(_wrap("Wrong training labels memorised / corrected at the end, %", width))
             blocks += _tables(head, shares, width)
+        head, found = detection.table_rows(grid)
+        if found:
+            text = f"{detection.TITLE}: area under the curve / right labels among those kept, % / estimated rate, %"
+            blocks.append(_wrap(text, width))
+            blocks += _tables(head, found, width)
         for comparison in comparisons:
             if comparison.partners:
                 blocks.append(_wrap(f"Beside {comparison.source.name}: {markdown.verdicts(comparison)}", width))

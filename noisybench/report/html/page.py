@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from noisybench.report import baseline, markdown, overall, remarks, rules, testset, words
+from noisybench.report import baseline, detection, markdown, overall, remarks, rules, testset, words
 from noisybench.report.figures import MOST_TABLES, Picture, across, pictures
 from noisybench.report.grid import Grid
 from noisybench.report.html.tables import Table, table
@@ -147,6 +147,9 @@ def _tables(
             "(memorised) and its true label (corrected). Mean over finished runs."
         )
         out.append(Plain("Memorised / corrected", meaning, head, rows, []))
+    head, rows = detection.table_rows(grid)
+    if rows:
+        out.append(Plain(detection.TITLE, detection.MEANING, head, rows, []))
     for comparison in comparisons:
         lonely = alone_by_method(comparison, grid)
         below = []
