@@ -45,7 +45,7 @@ def at(tree: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path; None where any part of it is missing."""
     node: Any = tree
     for part in path.split("."):
-        if not isinstance(node, Mapping) or part not in node:
+        if not (type(node) is dict or isinstance(node, Mapping)) or part not in node:  # the first is fast, and usual
             return None
         node = node[part]
     return node
@@ -66,7 +66,10 @@ def canonical_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    kind = type(value)
+    if kind is str or kind is int or value is None:  # most values, and reports hash thousands of records
+        return value
+    if kind is dict or isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ def print_report(
     options = options or Options()
     check_forms(options.forms)
     made = made or options.report(folders)
+    gc.freeze()  # records stay: looking through thousands of them for garbage again and again takes seconds
     console.print(made.to_text())
     for line in _written(made.write(out or folders[0], options.forms)):
         console.print(line)

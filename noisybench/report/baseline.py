@@ -49,7 +49,11 @@ def against_baseline(grid: Grid, column: Column, named: str | None) -> dict[str,
     block = grid.blocks.get(column.label)
     if baseline is None or block is None or column.label not in grid.standings or baseline not in block.summaries:
         return {}
-    return against(block, baseline)
+    key = ("against", column.label, baseline)
+    if key not in grid.known:
+        grid.known[key] = against(block, baseline)
+    found: dict[str, Comparison] = grid.known[key]
+    return found
 
 
 def wilcoxon(grid: Grid, column: Column, row: str, named: str | None) -> float | None:
@@ -60,7 +64,11 @@ def wilcoxon(grid: Grid, column: Column, row: str, named: str | None) -> float |
     first, second = grid.entry(row, column), grid.entry(baseline, column)
     if first is None or second is None:
         return None
-    return signed_rank(accuracies(first.cell, grid.rule), accuracies(second.cell, grid.rule))
+    key = ("signed rank", column.label, row, baseline)
+    if key not in grid.known:
+        grid.known[key] = signed_rank(accuracies(first.cell, grid.rule), accuracies(second.cell, grid.rule))
+    p: float | None = grid.known[key]
+    return p
 
 
 def table_rows(grid: Grid, named: str | None) -> tuple[list[str], list[tuple[str, list[Cell]]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from noisybench.errors import InputError
 from noisybench.report.blocks import Block, fit
@@ -62,7 +63,7 @@ class Grid:
     """The table of one data set and one model: methods (rows) by noises (columns), both in the plan's order.
 
     ``blocks`` and ``standings``, by column label: the block model of the ranked methods, and their order where every
-    run of the column has its result.
+    run of the column has its result. ``known``: what was computed from the grid once and is asked for again.
     """
 
     dataset: str
@@ -73,6 +74,7 @@ class Grid:
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     blocks: dict[str, Block] = field(default_factory=dict)
     standings: dict[str, Standing] = field(default_factory=dict)
+    known: dict[Any, Any] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def entry(self, row: str, column: Column) -> Entry | None:
         """The entry of a method at a noise, None where the plan has none."""
@@ -91,13 +93,14 @@ def check_rule(rule: str) -> None:
 
 def accuracies(cell: Cell, rule: str) -> dict[str, float]:
     """Seed -> test accuracy in percent under ``rule``; InputError where a finished run has none."""
+    found = cell.values(f"test_accuracy.{rule}")
     for run in cell.finished:
-        if run.number(f"test_accuracy.{rule}") is None:
+        if run.seed not in found:
             raise InputError(
                 f"no accuracy under the rule '{rule}' in run {run.run_id}"
                 + ("; it was trained without a hold-out (dataset.validation)" if rule == "validation" else "")
             )
-    return cell.values(f"test_accuracy.{rule}")
+    return found
 
 
 def make_grids(study: Study, rule: str) -> tuple[Grid, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import json
+import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -156,6 +158,18 @@ def _same(first: Any, second: Any) -> bool:
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if value is None or type(value) in (bool, int, float):
+        return _scalar(repr(value))
+    return _flat(value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _scalar(text: str) -> str:
+    """Of a number's, True's, False's or None's ``repr``: once for each."""
+    return _flat({"nan": math.nan, "inf": math.inf, "-inf": -math.inf}.get(text) or ast.literal_eval(text))
+
+
+def _flat(value: Any) -> str:
     try:
         return " ".join(text_of(value).removesuffix("\n...").split())
     except yaml.YAMLError:  # a default that YAML cannot say

@@ -51,7 +51,9 @@ def left_out(cells: Sequence[Mapping[str, Any]], records: Mapping[str, Record]) 
 def _other_convention(planned: Any, made: Any) -> str | None:
     for key in CONVENTION:
         wanted, found = at(planned or {}, key), at(made or {}, key)
-        if wanted is not None and found is not None and canonical_json(wanted) != canonical_json(found):
+        if wanted is None or found is None or (type(wanted) is type(found) and wanted == found):
+            continue
+        if canonical_json(wanted) != canonical_json(found):
             return f"noise.{key} is {found}, the plan says {wanted}"
     return None
 

@@ -43,9 +43,11 @@ def signed_rank(first: Mapping[str, float], second: Mapping[str, float]) -> floa
         return None
     differences = [d for seed in shared if (d := round(first[seed] - second[seed], 9))]
     twice = [round(2 * rank) for rank in scipy.stats.rankdata([abs(d) for d in differences])] if differences else []
-    law = np.ones(1)  # of twice the sum of the ranks with a positive sign
+    law = np.zeros(sum(twice) + 1)  # of twice the sum of the ranks with a positive sign
+    law[0] = 1
     for rank in twice:
-        law = (np.pad(law, (0, rank)) + np.pad(law, (rank, 0))) / 2
+        law[rank:] += law[:-rank].copy()
+        law /= 2
     found = sum(rank for rank, d in zip(twice, differences, strict=True) if d > 0)
     return min(1.0, 2 * float(min(law[: found + 1].sum(), law[found:].sum())))
 

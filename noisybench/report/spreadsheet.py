@@ -29,6 +29,7 @@ def _flat(value: Any) -> Any:
 
 def _safe(text: str) -> str:
     """Text with ``'`` before it where a spreadsheet would run it, and without control characters but line ends."""
-    text = "".join(c for c in text if (c >= " " and c != "\x7f") or c in "\n\t")
+    if not text.isprintable():
+        text = "".join(c for c in text if (c >= " " and c != "\x7f") or c in "\n\t")
     start = text.lstrip()
     return f"'{text}" if (start[:1] and start[0] in STARTS) or text[:1] in ("\t", "\n") else text
