@@ -66,7 +66,7 @@ def variant_of(cell: Cell) -> str:
 def legend(grid: Grid, best: str, tied: str) -> list[str]:
     """What the marks in a table mean; only those that occur."""
     entries = list(grid.entries.values())
-    out = []
+    out = [_seeds(entries)] if any(e.summary for e in entries) else []
     if any(e.summary and e.summary.half_width is not None for e in entries):
         out.append(
             "± is the half width of the 95 % interval over seeds; their spread is pooled over a column's methods."
@@ -88,6 +88,15 @@ def legend(grid: Grid, best: str, tied: str) -> list[str]:
     if any(e.diverged for e in entries):
         out.append("A method with a diverged run is not ranked.")
     return out
+
+
+def _seeds(entries: list[Entry]) -> str:
+    """How many seeds a mean rests on."""
+    planned = sorted({e.planned for e in entries if e.summary})
+    told = words.listing([str(n) for n in planned]).replace(" and ", " or ")
+    seeds = "seed" if planned == [1] else "seeds"
+    short = any(e.summary and e.ranked and e.summary.n < e.planned for e in entries)
+    return f"Means over {told} {seeds}" + (", fewer where n says so." if short else ".")
 
 
 def visible(grid: Grid) -> str | None:

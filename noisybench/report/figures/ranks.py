@@ -13,6 +13,8 @@ from noisybench.report.ranks import Ranking
 
 MOST_METHODS = 30
 """Names on two sides of one line; more are not read."""
+WIDE = 9.0
+"""Inches, of which the names take nearly two thirds."""
 LINE = 0.2
 """Inches between two names, and half as much between two bars."""
 
@@ -44,7 +46,7 @@ def diagram(ranking: Ranking) -> Picture:
         figure.set_layout_engine("none")
         _paint(axes, ranking, shown, ends, tall, below)
 
-    return Picture("ranks", "Mean ranks and critical difference", text, (7.6, tall), paint)
+    return Picture("ranks", "Mean ranks and critical difference", text, (WIDE, tall), paint)
 
 
 def bars(ranking: Ranking, shown: Mapping[str, float]) -> list[tuple[float, float]]:
@@ -62,10 +64,10 @@ def _paint(
     below: float,
 ) -> None:
     """In inches from the top left corner, ranks scaled onto the middle."""
-    left, right, line = 2.2, 5.4, 0.62
+    left, right, line = 2.8, WIDE - 2.8, 0.62
     most = max(2, len(ranking.ranks))
     axes.set_axis_off()
-    axes.set_xlim(0, 7.6)
+    axes.set_xlim(0, WIDE)
     axes.set_ylim(tall, 0)
 
     def place(rank: float) -> float:
