@@ -85,6 +85,8 @@ class Dispatch:
             self.engine.end(flight.reference)
             self._forget(flight)
             flight.close()
+        if self._inbox is not None:
+            self.engine.wait([self._inbox], 2 * POLL_SECONDS)  # or Ray says aloud that its actor was ended
 
     # -- submitting -------------------------------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
+import secrets
 import shutil
 import tempfile
 import time
@@ -32,7 +32,7 @@ from noisybench.train.kept import Delivered, adopt, needed, release
 
 YOUNG_SECONDS = 60.0
 """A folder that is younger may be one that somebody is about to lock."""
-PREFIX = "noisybench-node-"
+PREFIX, LOCK = "noisybench-node-", "alive.lock"
 
 
 @dataclass(frozen=True)
@@ -121,17 +121,25 @@ def _laid_out(dataset: Dataset) -> tuple[dict[str, np.ndarray], dict[str, Any], 
 
 
 class Room:
-    """What this process has unloaded so far: a folder of its own, and the data sets of the last run."""
+    """Where this process unloads: a folder, there while it has a run, and the data sets of its last run."""
 
     def __init__(self) -> None:
-        sweep_rooms(Path(tempfile.gettempdir()))
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._lock = FileLock(self.folder / "alive.lock")  # the system's: it ends with this process
-        self._lock.acquire()
-        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
-        (self.folder / "data").mkdir()
+        parent = Path(tempfile.gettempdir())
+        sweep_rooms(parent)
+        self.folder = parent / f"{PREFIX}{secrets.token_hex(8)}"
         self._data: dict[str, Dataset] = {}
         self._delivered: Delivered | None = None
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Path]:
+        """The folder, made; with the run it goes, and so does one that a killed process left, sooner or later."""
+        self.folder.mkdir(mode=0o700)
+        try:
+            with FileLock(self.folder / LOCK):  # the system's: it ends with this process
+                (self.folder / "data").mkdir()
+                yield self.folder
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def data_folder(self) -> DataFolder:
         """Where a run looks for data."""
@@ -153,11 +161,10 @@ class Room:
         adopt(self._delivered)
 
     def place(self, name: str, digest: str, content: Callable[[], bytes]) -> Path:
-        """A file in this folder, written where it is not there yet."""
+        """A file, written here."""
         path = self.folder / digest[:16] / name
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content())
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content())
         return path
 
 
@@ -177,7 +184,7 @@ def room() -> Room:
 
 
 def unload(session: Session, spec: RunSpec, goods: Goods, get: Callable[[Any], Any]) -> Session:
-    """Lay out what a run needs; returns the session under which it finds everything.
+    """Lay out what a run needs in this process's open room; returns the session under which it finds everything.
 
     Data sets are what every process of the node maps: nobody may write to them. Built-in components do not; where a
     run has others, it gets a copy of its own.
@@ -190,8 +197,7 @@ def unload(session: Session, spec: RunSpec, goods: Goods, get: Callable[[Any], A
     moved = {}
     for file in goods.files:
         if file.said is None:
-            if not (here.folder / "data" / file.name).exists():
-                (here.folder / "data" / file.name).write_bytes(get(file.content).tobytes())
+            (here.folder / "data" / file.name).write_bytes(get(file.content).tobytes())
         else:
             moved[file.said] = here.place(file.name, file.sha256, lambda file=file: get(file.content).tobytes())  # type: ignore[misc]
     foreign = any(
@@ -207,5 +213,5 @@ def sweep_rooms(parent: Path) -> None:
     for folder in parent.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError, Timeout):
             if time.time() - folder.stat().st_mtime > YOUNG_SECONDS:
-                with FileLock(folder / "alive.lock").acquire(timeout=0):
+                with FileLock(folder / LOCK).acquire(timeout=0):
                     shutil.rmtree(folder, ignore_errors=True)

@@ -45,6 +45,7 @@ class Line:
         self._main = threading.get_ident()
         self._home: Path | None = None
         self._sent: tuple[int, float] = (0, time.monotonic())  # which checkpoint was sent last, and when
+        self._said = False  # what the run is made from
         self._reference: tuple[Any, ...] = ()  # keeps what was sent alive until something newer is
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -78,7 +79,7 @@ class Line:
 
     def beat(self) -> None:
         """One exchange with the command."""
-        events, reference = self.rest(), self._checkpoint()
+        events, reference = self.rest(), self._files()
         try:
             stop_in = self._post(events, reference)
         except Exception:  # whatever Ray raises: the actor is being started again, or its node is away
@@ -99,21 +100,26 @@ class Line:
                 self.beat()
                 self._end()
 
-    def _checkpoint(self) -> tuple[Any, ...]:
-        """A reference to a checkpoint that is new, at most one in ``every`` seconds."""
-        if self._home is None or time.monotonic() - self._sent[1] < self._every:
+    def _files(self) -> tuple[Any, ...]:
+        """A reference to a checkpoint that is new, at most one in ``every`` seconds; first, at once, to what the run is
+        made from: its record is to say that even if this process dies."""
+        home = self._home
+        if home is None:
             return ()
-        written = _written(self._home)
-        if written in (0, self._sent[0]):
-            return ()
+        names = [origin.FILE] if not self._said and (home / origin.FILE).is_file() else []
+        written = _written(home)
+        if written not in (0, self._sent[0]) and time.monotonic() - self._sent[1] >= self._every:
+            names = [checkpoint.NAME, origin.FILE]
         try:
-            packed = pack(self._home, (checkpoint.NAME, origin.FILE))
+            packed = pack(home, names)
         except StoreError:  # it was just being replaced
             return ()
-        if checkpoint.NAME not in packed:
+        if not packed:
             return ()
+        self._said = True
+        if checkpoint.NAME in packed:
+            self._sent = written, time.monotonic()
         self._reference = (self._put(packed),)
-        self._sent = written, time.monotonic()
         return self._reference
 
     def _where(self) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 import noisybench
 from noisybench.errors import NoisybenchError, StoreError
 from noisybench.execute.ray.engine import Engine, Lost, load
-from noisybench.execute.ray.goods import Goods, unload
+from noisybench.execute.ray.goods import Goods, room, unload
 from noisybench.execute.ray.lending import GRANTED
 from noisybench.execute.ray.line import Line
 from noisybench.execute.ray.packing import Packed, pack, pack_results, unpack
@@ -76,7 +74,7 @@ def train_run(job: Job, mailbox: Any) -> Answer:
     line.observe({"type": "begun", "node": node, "task": task})
     line.beat()
     try:
-        with line:
+        with line, room().opened():
             event, files = _train(job, line, {"executor": "ray", "node": node, "task": task}, engine.get, mailbox)
     except (Lost, StoreError, OSError, ValueError) as error:
         event, files = {"type": "unable", "text": f"{node}: {error}"}, {}
@@ -111,22 +109,20 @@ def _away_from_the_store(
     answer, references = grant
     if answer["type"] != GRANTED:
         return answer, {}
-    folder = Path(tempfile.mkdtemp(prefix="store-", dir=session.data_dir.parent))
-    try:
-        for reference in references:
-            for run_id, packed in get(reference).items():
-                unpack(packed, folder / run_id)
-        own = replace(session, root=folder, leases=None)
-        home = own.store.folder(job.run_id)
-        line.watch(home)
-        event = execute(own, job.spec, line.observe, line.deadline)
-        if event["type"] == "settled":
-            return event, pack_results(home)
-        if event["type"] == "interrupted":
-            return event, pack(home, (checkpoint.NAME, origin.FILE))
-        return {"type": "unable", "text": event.get("text", event["type"])}, {}
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = session.data_dir.parent / "store"
+    folder.mkdir()
+    for reference in references:
+        for run_id, packed in get(reference).items():
+            unpack(packed, folder / run_id)
+    own = replace(session, root=folder, leases=None)
+    home = own.store.folder(job.run_id)
+    line.watch(home)
+    event = execute(own, job.spec, line.observe, line.deadline)
+    if event["type"] == "settled":
+        return event, pack_results(home)
+    if event["type"] == "interrupted":
+        return event, pack(home, (checkpoint.NAME, origin.FILE))
+    return {"type": "unable", "text": event.get("text", event["type"])}, {}
 
 
 def _sees_store(job: Job) -> bool:
