@@ -59,7 +59,7 @@ def flat(spec: RunSpec) -> dict[str, Any]:
     return {"training.precision": "fp32", "training.epochs": training["epochs"], "seed": spec.seed}
 
 
-QUICKLY_MISSED = {f"health_check_{key}": value for key, value in HEALTH.items()}
+QUICKLY_MISSED = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 300,
     "health_check_failure_threshold": 8,
