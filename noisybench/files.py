@@ -40,7 +40,9 @@ def write_atomic(path: Path, data: bytes, *, parents: bool = True) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
+            folder = path.parent
+            reason = f"{folder} is not a folder" if os.path.lexists(folder) and not folder.is_dir() else error.strerror
+            raise StoreError(f"{path}: cannot be written: {reason or error}") from error
         raise
 
 
@@ -77,8 +79,11 @@ def set_aside(path: Path, suffix: str = "corrupt") -> Path:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content; StoreError where the machine does not give it (that is no damage)."""
+    """A file's content; StoreError where the machine does not give it (that is no damage), ValueError where a folder, a
+    pipe or the like stands in its place."""
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("not a file")
         return path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from error

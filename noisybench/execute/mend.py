@@ -12,7 +12,7 @@ import torch
 
 from noisybench.data import DataFolder
 from noisybench.errors import NoisybenchError
-from noisybench.store import Store, arrays_sha256, read_arrays, set_aside, write_arrays
+from noisybench.store import Store, arrays_sha256, read_arrays, read_bytes, set_aside, write_arrays
 from noisybench.train import record as records
 from noisybench.train.evaluation import confusion
 from noisybench.train.setup import Materials, gather
@@ -40,7 +40,7 @@ def mend(
     for path in found:
         try:
             arrays = ways[path.name](home, materials)
-        except (NoisybenchError, ValueError, KeyError, TypeError, IndexError):
+        except (NoisybenchError, ValueError, KeyError, TypeError, IndexError):  # what is left does not say it
             continue
         if arrays_sha256(arrays) == claimed[path.name]:
             kept = f"; set aside as {set_aside(path).name}" if path.exists() else ""
@@ -59,7 +59,7 @@ def _correct(home: Path, materials: Materials) -> Arrays:
 
 def _curves(home: Path, materials: Materials) -> Arrays:
     """From the epochs' rows; the confusion counts, of a run that finished, from its predictions."""
-    rows = [json.loads(line) for line in (home / "epochs.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in read_bytes(home / "epochs.jsonl").splitlines()]
     counts = None
     if (home / "predictions.npz").exists():
         labels = torch.from_numpy(materials.dataset.test_labels)

@@ -92,7 +92,7 @@ def _first_whole(folder: Path, read: Callable[[bytes], T]) -> tuple[T | None, li
             continue
         try:
             return read(read_bytes(path)), problems
-        except _Damaged as damage:
+        except ValueError as damage:
             kept = set_aside(path)
             problems.append(f"{path}: {damage}; set aside as {kept.name}")
     return None, problems

@@ -41,14 +41,14 @@ def damages(data: bytes, seed: int):
 
 @pytest.fixture(scope="module")
 def settled(tmp_path_factory):
-    """A settled teacher and its student."""
+    """A settled teacher and its student, with every file that a run may leave."""
     root = tmp_path_factory.mktemp("settled")
-    runs = small_study(**{"training.epochs": 2})[::2]
+    runs = small_study(**{"training.epochs": 2, "training.detection": True})[::2]
     study(Session(root / "study", root / "data", None), runs)
     return Store(root / "study"), runs
 
 
-REDONE = ("record.json", "predictions.npz", "model.pt")
+REDONE = ("record.json", "predictions.npz", "scores.npz", "model.pt")
 MENDED = ("curves.npz", "correct.npz", "spec.json")
 UNCHECKED = ("epochs.jsonl", "run.log")
 
@@ -104,14 +104,21 @@ def test_missing_files_that_others_say_again_are_made_again_without_training(set
             assert made.read_bytes() == (whole.folder(spec.run_id) / name).read_bytes()
 
 
-@pytest.mark.parametrize(("lost", "needed"), [("curves.npz", "epochs.jsonl"), ("correct.npz", "predictions.npz")])
-def test_a_file_that_cannot_be_made_again_from_what_is_left_is_trained_for(settled, tmp_path, lost, needed):
+@pytest.mark.parametrize(
+    ("lost", "needed", "other_rows"),
+    [
+        ("curves.npz", "epochs.jsonl", True),
+        ("curves.npz", "epochs.jsonl", False),
+        ("correct.npz", "predictions.npz", False),
+    ],
+)
+def test_a_file_that_cannot_be_made_again_from_what_is_left_is_trained_for(settled, tmp_path, lost, needed, other_rows):
     whole, runs = settled
     session = Session(tmp_path / "study", tmp_path / "data", None)
     shutil.copytree(whole.root, session.root)
     home = session.store.folder(runs[0].run_id)
     (home / lost).unlink()
-    if needed == "epochs.jsonl":
+    if other_rows:
         rows = (home / needed).read_text()
         (home / needed).write_text(rows.replace('"train_loss": ', '"train_loss": 1'))
     else:
@@ -123,6 +130,42 @@ def test_a_file_that_cannot_be_made_again_from_what_is_left_is_trained_for(settl
     assert {event["run_id"] for event in events} == {runs[0].run_id}
     assert any(f"{lost}: missing" in note and "redone" in note for note in standing.notes)
     assert (home / lost).read_bytes() == (whole.folder(runs[0].run_id) / lost).read_bytes()
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "link to itself"])
+@pytest.mark.parametrize("name", [*REDONE, *MENDED])
+def test_what_is_no_file_where_a_file_should_be_is_set_aside(settled, tmp_path, name, what):
+    whole, runs = settled
+    session = Session(tmp_path / "study", tmp_path / "data", None)
+    shutil.copytree(whole.root, session.root)
+    path = session.store.folder(runs[0].run_id) / name
+    path.unlink()
+    if what == "folder":
+        path.mkdir()
+        (path / "mine").write_text("of somebody")
+    elif what == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("this system has no named pipes")
+        os.mkfifo(path)
+    else:
+        path.symlink_to(name)
+    outcome, _ = study(session, runs)
+    assert outcome.exit_code == 0
+    assert path.is_file() or (name, what) == ("model.pt", "link to itself"), "weights may be missing, others not"
+    assert hashes(session.store, runs) == hashes(whole, runs)
+    assert what != "folder" or (path.with_name(f"{name}.corrupt") / "mine").read_text() == "of somebody"
+
+
+def test_a_file_where_a_runs_folder_should_be_is_named(settled, tmp_path):
+    session, spec = Session(tmp_path / "study", tmp_path / "data", None), settled[1][0]
+    session.root.mkdir()
+    home = session.store.folder(spec.run_id)
+    home.write_text("of somebody")
+    outcome, _ = study(session, [spec])
+    assert f"{home} is not a folder" in outcome.broken
+    assert home.read_text() == "of somebody"
+    home.unlink()
+    assert study(session, [spec])[0].exit_code == 0
 
 
 def test_without_the_data_it_was_made_from_nothing_is_made_again(tmp_path):
