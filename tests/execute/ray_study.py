@@ -68,9 +68,9 @@ QUICKLY_MISSED = {
 
 
 class Nodes:
-    """A cluster of a head without processors and of nodes with one each."""
+    """A cluster of a head without processors and of nodes with one each; ``join``: this process works with it."""
 
-    def __init__(self, count: int, **head: Any) -> None:
+    def __init__(self, count: int, *, join: bool = True, **head: Any) -> None:
         import ray
         from ray.cluster_utils import Cluster
 
@@ -80,7 +80,9 @@ class Nodes:
             initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **small, **head}
         )
         self.nodes = [self.cluster.add_node(num_cpus=1, **small) for _ in range(count)]
-        ray.init(address=self.cluster.address, log_to_driver=False, logging_level="ERROR")
+        self.joined = join
+        if join:
+            ray.init(address=self.cluster.address, log_to_driver=False, logging_level="ERROR")
 
     @property
     def address(self) -> str:
@@ -101,7 +103,8 @@ class Nodes:
     def down(self) -> None:
         import ray
 
-        ray.shutdown()
+        if self.joined:
+            ray.shutdown()
         self.cluster.shutdown()
 
 
