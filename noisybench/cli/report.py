@@ -121,7 +121,7 @@ def _watch(folders: Sequence[Path], options: Options, out: Path, every: float) -
                 left = counts["missing"]
                 if not left:
                     return
-                made.write(out, options.forms)
+                made.write(out, options.forms, refresh=max(1.0, every))
                 done = counts["planned"] - left
                 console.print(f"{done} of {counts['planned']} runs have a result; wrote {out}. Ctrl-C ends.")
                 seen = now

@@ -69,11 +69,14 @@ class Report:
         """Everything, with the single runs."""
         return tidy.json_text(self)
 
-    def to_html(self) -> str:
-        """Everything as one page that needs no other file: tables, pictures, and how each number was made."""
+    def to_html(self, refresh: float | None = None) -> str:
+        """Everything as one page that needs no other file: tables, pictures, and how each number was made.
+
+        ``refresh``: while a study is watched, seconds after which the page loads itself anew.
+        """
         from noisybench.report import html  # the page draws and knows the components' defaults: only when it is wanted
 
-        return html.render(self)
+        return html.render(self, refresh)
 
     def to_latex(self) -> dict[str, str]:
         """Name of a file -> text: booktabs tables, a document around them, and the bibliography."""
@@ -88,16 +91,21 @@ class Report:
         drawn = [picture for found in (*pictures(self), across(self)) for picture in found]
         return {f"{p.name}.{form}": p.png() if form == "png" else p.svg().encode() for p in drawn}
 
-    def write(self, folder: str | Path, forms: Sequence[str] = TEXTS) -> list[Path]:
+    def write(self, folder: str | Path, forms: Sequence[str] = TEXTS, *, refresh: float | None = None) -> list[Path]:
         """Write ``report.md`` and so on, ``runs.csv`` beside ``report.csv``, and pictures into ``figures``; returns the
         paths.
 
-        All forms are made before any is written, and each is written under a temporary name first. InputError for an
-        unknown form.
+        All forms are made before any is written, and each is written under a temporary name first. ``refresh``: see
+        ``to_html``. InputError for an unknown form.
         """
         check_forms(forms)
         folder, files = Path(folder), dict[str, bytes]()
-        texts = {"html": self.to_html, "md": self.to_markdown, "csv": self.to_csv, "json": self.to_json}
+        texts = {
+            "html": lambda: self.to_html(refresh),
+            "md": self.to_markdown,
+            "csv": self.to_csv,
+            "json": self.to_json,
+        }
         for form in dict.fromkeys(forms):
             if form in texts:
                 files[f"report.{form}"] = texts[form]().encode()

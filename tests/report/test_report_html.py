@@ -216,6 +216,13 @@ def test_light_dark_paper_and_little_motion(page: Node) -> None:
         assert word in style
 
 
+def test_a_watched_page_loads_itself_anew_and_says_so(folder: Path, page: Node) -> None:
+    watched = Tree(report(folder).to_html(refresh=5.0)).root
+    assert watched.all("html")[0].attributes["data-refresh"] == "5"
+    assert "looks for newer results every 5 s" in watched.all("header")[0].text
+    assert "data-refresh" not in page.all("html")[0].attributes
+
+
 def test_page_and_pictures_are_written(tmp_path: Path, folder: Path, text: str) -> None:
     paths = report(folder).write(tmp_path, ["html", "svg"])
     found = [path.relative_to(tmp_path).as_posix() for path in paths]

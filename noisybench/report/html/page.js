@@ -62,6 +62,12 @@
     document.getElementById("hidden-columns").textContent = off.length ? `${off.join(",")}{display:none}` : "";
   }));
 
+  // -- while a study is watched the page is written again and again; it is not taken away from who uses it
+  const every = Number(document.documentElement.dataset.refresh);
+  const used = () => filter.value || document.querySelector("details[open]")
+    || all("input").some((input) => input.checked !== input.defaultChecked);
+  if (every) setInterval(() => { if (!used()) location.reload(); }, 1000 * every);
+
   // -- a link to a section opens it
   const open = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));

@@ -58,8 +58,8 @@ class Section:
     pictures: tuple[tuple[Picture, Markup], ...]
 
 
-def render(report: Report) -> str:
-    """The whole page."""
+def render(report: Report, refresh: float | None = None) -> str:
+    """The whole page; ``refresh``: it loads itself anew every so many seconds."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -88,6 +88,7 @@ def render(report: Report) -> str:
         )
     return environment.get_template("page.html").render(
         report=report,
+        refresh=None if refresh is None else f"{refresh:g}",
         banner=markdown.banner(report) if report.study.smoke or report.study.synthetic else "",
         counts=words.counts(report.study),
         warnings=remarks.warnings(report),
