@@ -104,12 +104,15 @@ def accuracies(cell: Cell, rule: str) -> dict[str, float]:
 
 
 def make_grids(study: Study, rule: str) -> tuple[Grid, ...]:
-    """One grid for each (data set, model) of the plan, ranked."""
+    """One grid for each (data set, model) of the plan, ranked; made once for each rule."""
     check_rule(rule)
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in study.cells:
-        groups.setdefault((cell.dataset, cell.model), []).append(cell)
-    return tuple(_grid(dataset, model, cells, rule) for (dataset, model), cells in groups.items())
+    if rule not in study.known:
+        groups: dict[tuple[str, str], list[Cell]] = {}
+        for cell in study.cells:
+            groups.setdefault((cell.dataset, cell.model), []).append(cell)
+        study.known[rule] = tuple(_grid(dataset, model, cells, rule) for (dataset, model), cells in groups.items())
+    grids: tuple[Grid, ...] = study.known[rule]
+    return grids
 
 
 def _grid(dataset: str, model: str, cells: Sequence[Cell], rule: str) -> Grid:

@@ -103,6 +103,7 @@ class Study:
     unplanned: tuple[str, ...]
     parts: tuple[str, ...] = ()  # where several are merged, their names and versions
     notes: tuple[str, ...] = ()  # what else a reader must know, in sentences
+    known: dict[str, Any] = field(init=False, default_factory=dict, compare=False, repr=False)  # grids by rule
 
     @property
     def named(self) -> str:
