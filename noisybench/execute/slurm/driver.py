@@ -90,8 +90,8 @@ class Driver:
                 self.broken = f"Slurm does not answer: {error}"
                 return
             ready = self._not_under_way(ready, known)
-            once = [self.open[i].spec for i in ready if not self.losses[i]]
-            lost = [self.open[i].spec for i in ready if self.losses[i]]  # alone: the others are not to suffer again
+            once = [self.open[i].spec for i in ready if not self._suspect(i)]
+            lost = [self.open[i].spec for i in ready if self._suspect(i)]  # alone: the others are not to suffer again
             finished = self.queue.finished
             arrays = [*pack(once, self.settings.runs_per_job, finished), *pack(lost, 1, finished)]
             try:
@@ -106,6 +106,14 @@ class Driver:
         if teacher is None or teacher in self.queue.finished or teacher in in_jobs:
             return True
         return teacher in self.free and self._ready(teacher, in_jobs)
+
+    def _waits(self, run_id: str) -> bool:
+        """Whether its teacher is not settled: it cannot have begun."""
+        return self.open[run_id].spec.teacher in self.open
+
+    def _suspect(self, run_id: str) -> bool:
+        """Whether a job was lost in which it, or a teacher that it waits for, had its turn."""
+        return self.losses[run_id] > 0 or (self._waits(run_id) and self._suspect(str(self.open[run_id].spec.teacher)))
 
     def _find_nameless(self) -> None:
         """Jobs whose submitter died before it could write down their number."""
@@ -264,12 +272,14 @@ class Driver:
         left = dict(told.get("left") or {}) if told is not None else {}
         why: str | None = None
         for run_id in runs:
+            if run_id not in self.open:  # blocked by one before it
+                continue
             if self.open[run_id].stopped():
                 self.observe({"type": "interrupted", "run_id": run_id})
             reason = left.get(run_id)
             if reason == BUSY:
                 self.elsewhere.add(run_id)
-            elif reason == TEACHER or (told is not None and told.get("saved")):
+            elif reason == TEACHER or (told is not None and told.get("saved")) or self._waits(run_id):
                 self.free[run_id] = None
             else:
                 why = why or (told or {}).get("why") or questions.why_ended(job) or "vanished"

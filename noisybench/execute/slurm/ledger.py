@@ -79,7 +79,7 @@ class Ledger:
     def jobs_of(self) -> dict[str, tuple[str, Submission]]:
         """Run id -> the job it was last submitted in."""
         out = {}
-        for submission in self.submissions():
+        for submission in filter(lambda found: found.job, self.submissions()):
             for job, runs in zip(submission.jobs, submission.runs, strict=True):
                 out.update(dict.fromkeys(runs, (job, submission)))
         return out
