@@ -44,10 +44,11 @@ def connect(address: str) -> Mapping[str, float]:
         with _own_signals():
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-            except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+            except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
                 first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-                remedy = "ray start --head starts one, --address local one for this command"
-                raise InputError(f"--address {address}: no cluster to work on: {first} ({remedy})") from error
+                text = f"--address {address}: no cluster to work on: {first.rstrip('.')}"
+                remedy = "ray start --head starts one, --address local one for this command; one that asks for a token"
+                raise InputError(f"{text} ({remedy} needs RAY_AUTH_MODE=token and its token here)") from error
     return Engine().resources()
 
 
