@@ -156,6 +156,32 @@ def test_what_is_no_file_where_a_file_should_be_is_set_aside(settled, tmp_path, 
     assert what != "folder" or (path.with_name(f"{name}.corrupt") / "mine").read_text() == "of somebody"
 
 
+def test_what_others_left_in_a_store_is_left_alone(settled, tmp_path):
+    whole, runs = settled
+    session = Session(tmp_path / "study", tmp_path / "data", None)
+    shutil.copytree(whole.root, session.root)
+    home = session.store.folder(runs[0].run_id)
+    foreign = [
+        home / "notes.bin",
+        home / ".hidden",
+        session.root / "notes\nof somebody",
+        session.root / "x" / "record.json",
+    ]
+    for path in foreign:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"\x00of somebody")
+    away = tmp_path / "away"
+    away.mkdir()
+    (session.root / "linked").symlink_to(away)
+    (session.root / "dangling").symlink_to(tmp_path / "nowhere")
+    outcome, standing = study(session, runs)
+    assert (outcome.exit_code, standing.todo, standing.notes) == (0, [], [])
+    found = {run_id: problem for run_id, record, problem in session.store.records() if record is None}
+    assert list(found) == ["x"]
+    assert [path.read_bytes() for path in foreign] == [b"\x00of somebody"] * 4
+    assert list(away.iterdir()) == []
+
+
 def test_a_file_where_a_runs_folder_should_be_is_named(settled, tmp_path):
     session, spec = Session(tmp_path / "study", tmp_path / "data", None), settled[1][0]
     session.root.mkdir()

@@ -10,6 +10,9 @@ import time
 
 import pytest
 
+from noisybench.cli.interrupt import END_SECONDS
+from noisybench.execute.executor import EPOCH_GRACE, SAVE_GRACE
+
 SUITE = """
 name: stubborn
 version: 1
@@ -95,6 +98,11 @@ def test_a_run_that_hangs_in_the_command_itself_or_a_second_signal_ends_at_once(
     assert "Go on with the same command" in err
     assert "Traceback" not in err
     assert gone(process.pid)
+
+
+def test_the_waits_after_a_signal_add_up_to_less_than_ten_seconds():
+    assert EPOCH_GRACE == 5.0
+    assert EPOCH_GRACE + SAVE_GRACE < END_SECONDS < 10.0
 
 
 def test_workers_end_with_a_parent_that_was_killed(tmp_path):

@@ -10,7 +10,10 @@ from pathlib import Path
 import torch
 from small_runs import small_spec
 
-import noisybench.execute.worker  # noqa: F401
+import noisybench.cli.app
+import noisybench.execute.worker
+import noisybench.report.figures
+import noisybench.report.html  # noqa: F401
 from noisybench.data import DataFolder
 from noisybench.store import Store
 from noisybench.train.trainer import train
