@@ -27,6 +27,7 @@ SMALL: dict[str, Any] = {
         "precision": "auto",
         "compile": "off",
         "diagnostics": "sample",
+        "detection": False,
         "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0005},
         "schedule": {"name": "cosine"},
     },
