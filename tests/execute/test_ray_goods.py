@@ -105,3 +105,20 @@ def test_rooms_of_dead_processes_are_cleared_away(tmp_path, monkeypatch):
     with FileLock(tmp_path / "noisybench-node-young" / "alive.lock"):
         sweep_rooms(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["noisybench-node-young"]
+
+
+@pytest.mark.slow
+def test_no_built_in_algorithm_writes_to_the_data_that_a_node_shares(tmp_path):
+    from noisybench.data import DataFolder
+    from noisybench.data.shared import ARRAYS
+    from noisybench.suite import load_suite, smoke_suite
+
+    suite = smoke_suite(load_suite("methods-digits", sets=[], name=None), available=lambda block: True)
+    one_of_each = {spec.data["method"]["algorithm"]["name"]: spec for spec in suite.expand().runs if not spec.teacher}
+    assert len(one_of_each) > 30
+    folder = DataFolder(tmp_path / "data")
+    for name, spec in one_of_each.items():
+        dataset = kept.load_subset(spec.data, folder)
+        before = {array: getattr(dataset, array).tobytes() for array in ARRAYS}
+        train(spec, Store(tmp_path / "store"), folder)
+        assert {array: getattr(dataset, array).tobytes() for array in ARRAYS} == before, name
