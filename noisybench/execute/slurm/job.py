@@ -24,6 +24,7 @@ from noisybench.execute.queue import Queue
 from noisybench.execute.resources import Machine, choose_workers, cores, free_memory, this_machine
 from noisybench.execute.slurm import questions
 from noisybench.execute.slurm.ledger import Ledger, log_path
+from noisybench.execute.slurm.parameters import EARLY
 from noisybench.execute.work import Event, Session, load_plugins
 from noisybench.spec import RunSpec
 
@@ -122,7 +123,7 @@ class PackedRuns:
 
     def _requeue(self, announced: Announced, job: str, moved: bool, seconds: float, told: dict[str, Any]) -> None:
         """Requeue this job where that is right; does not return then."""
-        limit = self.minutes * 60 - self.grace - 90.0  # the signal may come a minute early
+        limit = self.minutes * 60 - self.grace - EARLY - 30.0  # what lies before this was no time limit
         timed_out = announced.number != signal.SIGTERM and seconds >= limit
         if timed_out and not moved:
             told["why"] = f"its time limit ({self.minutes} min) is too short for one epoch"

@@ -51,10 +51,8 @@ TIME = re.compile(
     r"(?P<m>\d+)|(?P<m2>\d+):(?P<s2>\d{1,2})|(?P<h3>\d+):(?P<m3>\d{1,2}):(?P<s3>\d{1,2})"
     r"|(?P<d4>\d+)-(?P<h4>\d{1,2})(:(?P<m4>\d{1,2}))?(:(?P<s4>\d{1,2}))?"
 )
-SLOWNESS = 60.0
-"""Slurm sends the signal before a time limit up to a minute early, and looks at limits twice a minute."""
-SHORTEST = 5.0
-"""Seconds a job must have for itself before the signal can come."""
+EARLY = 60.0
+"""Seconds by which Slurm's signal before a time limit may come early."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +94,10 @@ def check_parameters(settings: SlurmSettings) -> JobParameters:
             raise _wrong(key, "must be one line")
         (known if key in SUBMITIT else others)[key] = value
     minutes = parse_time(known.pop("time"))
-    if minutes * 60 < settings.grace + SHORTEST:
+    if minutes * 60 <= settings.grace + EARLY:
         raise InputError(
-            f"slurm: grace ({settings.grace:g} seconds in which a job saves before its time limit) leaves nothing of "
-            f"the limit of {minutes} min; raise 'time', or set a shorter 'grace' in the settings file"
+            f"slurm: a time limit of {minutes} min leaves no time to train: jobs save {settings.grace:g} seconds "
+            "('grace' in the settings file) before it, and Slurm's signal may come a minute early; raise 'time'"
         )
     converted = {key: _convert(key, value) for key, value in known.items() if value is not False or key == "use_srun"}
     if "cpus_per_task" in converted and converted.get("use_srun", True):  # srun does not take it over from sbatch

@@ -24,7 +24,7 @@ not requeued in the first place."""
 
 
 class Refused(Exception):
-    """Slurm did not take a job; the message is its own first line."""
+    """Slurm did not take a job; the message is what it says itself."""
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Submitter:
                 jobs: list[Any] = executor.submit_array(functions)
         except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError, RuntimeError) as error:
             _remove(folder)
-            raise Refused(_first_line(error)) from error
+            raise Refused(_in_one_line(error)) from error
         return str(jobs[0].job_id).partition("_")[0]
 
     def _function(self, name: str, element: Element) -> PackedRuns:
@@ -87,11 +87,12 @@ class Submitter:
         return PackedRuns(self.session, name, runs, limits.minutes, limits.grace, self.workers, self.timeout)
 
 
-def _first_line(error: BaseException) -> str:
+def _in_one_line(error: BaseException) -> str:
     """What sbatch says itself, without its name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    own = [line.partition("error: ")[2] for line in lines if line.startswith(("sbatch: error: ", "sbatch: fatal: "))]
-    return next((line for line in own if line), lines[0] if lines else type(error).__name__)
+    own = [line.partition("error: ")[2] for line in lines if line.startswith("sbatch: error: ")]
+    said = dict.fromkeys(line.removeprefix("Batch job submission failed: ") for line in own if line)
+    return "; ".join(said) or (lines[0] if lines else type(error).__name__)
 
 
 def _remove(folder: Path) -> None:
