@@ -18,6 +18,7 @@ from noisybench.models import build_model
 from noisybench.spec import RunSpec, canonical_json
 from noisybench.store import Store
 from noisybench.train.kept import load_subset
+from noisybench.train.numerics import choose_device
 from noisybench.train.record import SMALL_WEIGHTS
 
 EFFICIENCY = 0.2
@@ -180,6 +181,7 @@ def _count(params: dict[str, Any], shape: tuple[int, int, int], classes: int) ->
 
 def matmul_rate(device: str) -> float:
     """Operations a second of a float32 1024 x 1024 product on one thread or one GPU, the best of three."""
+    device = choose_device(device)  # "auto", where another machine will choose, is what this one has
     a = torch.rand(1024, 1024, device=device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
