@@ -569,3 +569,47 @@ def test_the_files_of_a_run_become_events(session):
     assert list(watched.look()) == []
     assert watched.stopped()
     assert [event["type"] for event in watched.look()] == ["start", "epoch"]
+
+
+# -- the command ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """``noisybench run`` of a small suite where there is no Slurm -> exit code and last line."""
+    import subprocess
+    import sys
+
+    (tmp_path / "study.yaml").write_text(
+        "name: study\nversion: 1\ndataset: {name: digits, train_subset: 300, test_subset: 100}\n"
+        "noise: {kind: symmetric, rate: 0.4}\nmodel: {name: mlp, width: 32}\ntraining: {epochs: 2, batch_size: 50}\n"
+        "seeds: 1\nmethods: {SGD: {}}\n"
+    )
+
+    def call(*options):
+        command = [sys.executable, "-m", "noisybench", "run", "study.yaml", "--executor", "slurm", *options]
+        env = {**os.environ, "PATH": str(tmp_path)}
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        return done.returncode, (done.stdout + done.stderr).strip().splitlines()[-1]
+
+    return call
+
+
+def test_a_dry_run_needs_no_slurm(run):
+    assert run("--slurm", "time=60", "--dry-run") == (0, "Nothing was trained or written.")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--slurm", "time=60"), "no Slurm here"),
+        (("--slurm", "tme=60"), "did you mean 'time'?"),
+        (("--slurm", "time=60", "--workers", "0"), "a Slurm job trains in worker processes"),
+    ],
+)
+def test_what_cannot_work_is_one_line_and_nothing_is_written(run, tmp_path, options, text):
+    pytest.importorskip("submitit")
+    code, line = run(*options)
+    assert code == 2
+    assert text in line
+    assert not (tmp_path / "runs").exists()

@@ -77,11 +77,6 @@ def require_slurm() -> None:
 def check_parameters(settings: SlurmSettings) -> JobParameters:
     """The parameters of ``settings``; InputError names the first that cannot be used."""
     given = {key.replace("-", "_"): value for key, value in settings.parameters.items()}
-    if "time" not in given:
-        raise InputError(
-            "slurm parameter 'time' is missing: say how long a job may take, e.g. time=4:00:00 (what is not done by "
-            "then is saved and goes on in the same job, requeued)"
-        )
     known: dict[str, Value] = {}
     others: dict[str, Value] = {}
     for key, value in given.items():
@@ -93,6 +88,11 @@ def check_parameters(settings: SlurmSettings) -> JobParameters:
         if isinstance(value, str) and ("\n" in value and key not in ("setup", "teardown")):
             raise _wrong(key, "must be one line")
         (known if key in SUBMITIT else others)[key] = value
+    if "time" not in given:
+        raise InputError(
+            "slurm parameter 'time' is missing: say how long a job may take, e.g. time=4:00:00 (what is not done by "
+            "then is saved and goes on in the same job, requeued)"
+        )
     minutes = parse_time(known.pop("time"))
     if minutes * 60 <= settings.grace + EARLY:
         raise InputError(
