@@ -80,4 +80,4 @@ def _on_ray(settings: RaySettings, runs: Sequence[RunSpec], device: str, threads
     what = f"{needs.cpus:g} CPU" + (f" and {needs.gpus:g} GPU" if needs.gpus else "") + " each"
     place = f"a Ray cluster that takes {slots} at once ({what})"
     waits = f"No node of the cluster has room for a run ({what}) yet: the runs wait until one joins."
-    return Choice(Ray(settings, needs, timeout), place, waits if runs and not slots else None)
+    return Choice(Ray(settings, needs, timeout, own=True), place, waits if runs and not slots else None)

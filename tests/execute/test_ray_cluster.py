@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 from ray_study import at_home, hashes, on_ray, pausing, small_study
 from small_runs import small_spec
 
+from noisybench.execute.ray.lending import Lent
 from noisybench.execute.work import Session
 
 pytest.importorskip("ray")
@@ -156,3 +158,45 @@ def test_files_that_a_run_names_reach_its_node(nodes, tmp_path):
     assert hashes(session.store, runs) == at_home(session, runs, tmp_path / "home")
     spec = json.loads((session.store.folder(runs[0].run_id) / "spec.json").read_text())["spec"]
     assert Path(spec["noise"]["path"]).name == "matrix.csv"
+
+
+COUNTING = """
+import pathlib
+import time
+
+import noisybench.train.trainer as trainer
+
+complete = trainer.Run.complete
+
+
+def noted(run):
+    start = time.monotonic()
+    time.sleep(3.0)
+    record = complete(run)
+    with pathlib.Path("NOTES").open("a") as file:
+        file.write(f"{start} {time.monotonic()}\\n")
+    return record
+
+
+trainer.Run.complete = noted
+"""
+
+
+def test_no_more_runs_are_trained_at_once_than_there_are_processors(nodes, tmp_path, monkeypatch):
+    """Ray gives a task's processor away while its main thread waits, as here for a command that takes its time."""
+    ask = Lent.ask
+
+    def slowly(lent, observe):
+        time.sleep(2.0)
+        return ask(lent, observe)
+
+    monkeypatch.setattr(Lent, "ask", slowly)
+    plugin, notes = tmp_path / "counting.py", tmp_path / "notes"
+    plugin.write_text(COUNTING.replace("NOTES", str(notes)))
+    session = Session(tmp_path / "store", tmp_path / "data", None, plugins=(str(plugin),))
+    runs = [small_spec({"seed": seed}) for seed in range(6)]
+    outcome, _ = on_ray(session, runs, nodes.address, shared="no")
+    assert outcome.counts["finished"] == 6
+    spans = [tuple(map(float, line.split())) for line in notes.read_text().splitlines()]
+    assert len(spans) == 6
+    assert max(sum(a <= start < b for a, b in spans) for start, _ in spans) <= 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,10 +41,15 @@ def load() -> Any:
 
 
 class Engine:
-    """A process's connection to a cluster."""
+    """A process's connection to a cluster.
 
-    def __init__(self) -> None:
+    ``aside``: for a task. Ray gives the processor of a task to another one while the task's main thread waits for
+    something, and both go on together afterwards; what waits in another thread keeps it.
+    """
+
+    def __init__(self, *, aside: bool = False) -> None:
         self._ray = load()
+        self._aside = aside
         self._exceptions = importlib.import_module("ray.exceptions")
 
     def put(self, value: Any) -> Any:
@@ -53,7 +59,10 @@ class Engine:
     def get(self, reference: Any, seconds: float | None = None) -> Any:
         """What a reference stands for; NotYet after so many seconds, Lost where there is nothing any more."""
         try:
-            return self._ray.get(reference, timeout=seconds)
+            if not self._aside:
+                return self._ray.get(reference, timeout=seconds)
+            with ThreadPoolExecutor(1) as other:
+                return other.submit(self._ray.get, reference, timeout=seconds).result()
         except self._exceptions.GetTimeoutError as error:
             raise NotYet from error
         except self._exceptions.RayError as error:

@@ -66,11 +66,13 @@ def _own_signals() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Ray:
-    """A cluster that this process is connected to. ``timeout``: seconds a run may take on its node."""
+    """A cluster that this process is connected to. ``timeout``: seconds a run may take on its node. ``own``: the
+    connection is this command's, and ends with a request to stop."""
 
     settings: RaySettings
     needs: Need
     timeout: float | None = None
+    own: bool = False
 
     @property
     def parallel(self) -> int:
@@ -108,6 +110,8 @@ class Ray:
                 dispatch.work()
             finally:
                 dispatch.dismiss()
+        if stop.requested and self.own:  # now, while whoever asked still has a limit on how long everything may take
+            load().shutdown()
         return dispatch.broken
 
 

@@ -63,7 +63,7 @@ def train_run(job: Job, mailbox: Any) -> Answer:
         text = f"{socket.gethostname()} has noisybench {noisybench.__version__}, this command {job.version}"
         return Answer({"type": "refused", "run_id": job.run_id, "text": text}, {}, [])
     import_trainer()
-    engine, context = Engine(), load().get_runtime_context()
+    engine, context = Engine(aside=True), load().get_runtime_context()
     node, task = f"{socket.gethostname()}/{context.get_node_id()[:8]}", str(context.get_task_id())
 
     def post(events: list[Event], reference: tuple[Any, ...]) -> float | None:
