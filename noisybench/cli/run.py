@@ -58,8 +58,7 @@ def run_suite(
     limit = _check_options(workers, keep_weights, timeout)
     engine, settings = read_settings(executor, executor_config, executor_options or {})
     check_settings(settings, workers=workers, dry_run=dry_run)
-    for plugin in plugins:
-        registry.load_plugin(plugin)
+    hashes = tuple(registry.load_plugin(plugin) for plugin in plugins)
     suite = load_suite(source, sets=sets, name=name)
     folder = DataFolder(data_dir or default_data_dir(), suite.directory)
     if smoke:
@@ -105,6 +104,7 @@ def run_suite(
         keep_weights,
         min(spec.seed for spec in runs),
         store.leases,
+        plugin_hashes=hashes,
     )
     _announce(suite.name, len(runs), standing, chosen_executor.place, device)
     if chosen_executor.note:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +15,15 @@ from noisybench.errors import InputError, PlanConflict, StoreError
 from noisybench.files import read_bytes, write_atomic
 from noisybench.store import Store, damage, set_aside
 from noisybench.suite.plan import join_plans
+from noisybench.train import checkpoint
+from noisybench.train.checkpoint import epochs_done
 
 RANK = {"failed": 1, "diverged": 2, "finished": 2}
 """Of two records of a run, one that failed gives way."""
+
+NOT_COPIED = ("record.json", "running.json")
+"""The record comes last; who trains a run is a matter of the place it was in."""
+ASIDE = re.compile(r"\.(corrupt|old|stale)(\.\d+)?$")
 
 
 @dataclass
@@ -41,9 +47,7 @@ class _Found:
         """A finished run before a failed one before one with a checkpoint, of these the one that got furthest."""
         if self.record is not None:
             return RANK[self.record["result"]["status"]], 0
-        with contextlib.suppress(OSError):
-            return 0, len((self.folder / "epochs.jsonl").read_bytes().splitlines())
-        return 0, 0
+        return 0, epochs_done(self.folder) or 0
 
 
 def join(sources: Sequence[Path], into: Path, *, keep_first: bool = False) -> Joined:
@@ -55,10 +59,10 @@ def join(sources: Sequence[Path], into: Path, *, keep_first: bool = False) -> Jo
     sources are not changed; a run that another process holds in ``into`` is a StoreError. May be called again.
     """
     joined = Joined()
-    folders = [*([into] if (into / "plan.json").exists() else []), *(path for path in sources if path != into)]
-    plan = _plan(folders)
+    others = [path for path in sources if path.resolve() != into.resolve()]
+    plan = _plan([*([into] if (into / "plan.json").exists() else []), *others])
     found: dict[str, list[_Found]] = {}
-    for folder in folders:
+    for folder in [*([into] if into.is_dir() else []), *others]:
         _collect(folder, found, joined)
     chosen = {run_id: _choose(run_id, candidates, joined) for run_id, candidates in found.items()}
     if joined.conflicts and not keep_first:
@@ -67,7 +71,8 @@ def join(sources: Sequence[Path], into: Path, *, keep_first: bool = False) -> Jo
     with store.plan_lock():
         for run_id, source in chosen.items():
             if source.folder.parent != into:
-                _copy(store, run_id, source, joined)
+                there = next((item for item in found[run_id] if item.folder.parent == into), None)
+                _copy(store, run_id, source, there, joined)
         store.write_plan(plan)
     return joined
 
@@ -105,7 +110,7 @@ def _collect(folder: Path, found: dict[str, list[_Found]], joined: Joined) -> No
             if wrong:
                 joined.notes += [f"{text}; the run is passed over" for text in wrong.values()]
                 continue
-        elif not (home / "checkpoint.pt").exists():
+        elif not any((home / name).exists() for name in (checkpoint.NAME, checkpoint.PREVIOUS)):
             continue
         found.setdefault(home.name, []).append(_Found(home, record))
 
@@ -116,7 +121,7 @@ def _choose(run_id: str, candidates: Sequence[_Found], joined: Joined) -> _Found
     hashes = [item.record["result_sha256"] for item in rivals if item.record is not None]
     if len(set(hashes)) > 1 and best.rank[0] == RANK["finished"]:
         joined.conflicts[run_id] = [str(item.folder.parent) for item in rivals]
-    elif len(rivals) > 1:
+    elif len(rivals) > 1 and len(set(hashes)) == 1:
         joined.same += 1
     return best
 
@@ -131,16 +136,23 @@ def _conflict(conflicts: Mapping[str, Sequence[str]]) -> str:
     )
 
 
-def _copy(store: Store, run_id: str, source: _Found, joined: Joined) -> None:
-    """Every file of a run, the record last, so that a copy that is cut off is no settled run."""
+def _copy(store: Store, run_id: str, source: _Found, there: _Found | None, joined: Joined) -> None:
+    """Every file of a run, the record last, so that a copy that is cut off is no settled run. A run that was settled in
+    the meantime ``there``, in the folder that is filled, stays as it is."""
     home = store.folder(run_id)
     try:
         with store.lock(run_id).acquire(timeout=0):
-            for path in (home / "record.json", home / "checkpoint.pt", home / "checkpoint.previous.pt"):
+            now, _ = store.settled(run_id)
+            before = there.record if there is not None else None
+            if now is not None and (before is None or now["result_sha256"] != before["result_sha256"]):
+                joined.notes.append(f"{home}: settled while the folders were read; left as it is")
+                return
+            for path in (home / "record.json", home / checkpoint.NAME, home / checkpoint.PREVIOUS):
                 if path.exists():
                     set_aside(path, "old")  # failed or less far there
             names = sorted(path.name for path in source.folder.iterdir() if path.is_file())
-            names = [name for name in names if not name.startswith(".") and name != "record.json"]
+            names = [name for name in names if not name.startswith(".") and name not in NOT_COPIED]
+            names = [name for name in names if not ASIDE.search(name)]
             for name in [*names, *(["record.json"] if source.record is not None else [])]:
                 if name.endswith((".log", ".jsonl")):
                     home.mkdir(parents=True, exist_ok=True)

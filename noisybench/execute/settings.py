@@ -11,6 +11,7 @@ A settings file names an executor and has one block an executor; what the comman
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -84,7 +85,7 @@ def read_settings(
         if key != "executor" and key not in BLOCKS:
             raise node.error(f"unknown key{did_you_mean(key, ['executor', *BLOCKS])}")
     named = root.get("executor")
-    name = executor or (str(named.value) if named is not None else "local")
+    name = executor or (str(plain(named)) if named is not None else "local")
     if name not in EXECUTORS:
         text = f"must be {', '.join(EXECUTORS[:-1])} or {EXECUTORS[-1]}, not '{name}'{did_you_mean(name, EXECUTORS)}"
         raise InputError(f"--executor: {text}") if executor or named is None else named.error(text)
@@ -95,8 +96,11 @@ def read_settings(
     block = root.get(name) or Node({})
     given = {key: value for key, value in options.get(name, {}).items() if value is not None}
     merged: dict[str, Any] = {**(_plain_block(block)), **given}
+    in_file = _plain_block(block).get("parameters", {})
     if isinstance(given.get("parameters"), Mapping):
-        merged["parameters"] = {**_plain_block(block).get("parameters", {}), **given["parameters"]}
+        if not isinstance(in_file, Mapping):
+            raise (block.get("parameters") or block).error("must be a mapping, e.g. {partition: gpu}")
+        merged["parameters"] = {**in_file, **given["parameters"]}
     try:
         settings = BLOCKS[name].model_validate(merged)
     except pydantic.ValidationError as error:
@@ -114,7 +118,7 @@ def parse_parameters(text: str | None) -> dict[str, str | int | bool] | None:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise InputError(f"--slurm: '{part}' is no KEY=VALUE; write e.g. partition=gpu,time=4:00:00,gres=gpu:1")
-        found[key.replace("-", "_")] = int(value) if value.isdigit() else value
+        found[key.replace("-", "_")] = int(value) if re.fullmatch("0|[1-9][0-9]*", value) else value
     return found
 
 

@@ -128,7 +128,8 @@ class Reader:
             return _running(home, run_id, name, epochs, found)
         done = checkpointed(home)
         where = why = None
-        state = STOPPED if (home / "checkpoint.pt").exists() else WAITING
+        saved = any((home / name).exists() for name in ("checkpoint.pt", "checkpoint.previous.pt"))
+        state = STOPPED if saved else WAITING
         if placed is not None:
             job, submission = placed
             where = f"slurm job {job}"

@@ -12,13 +12,13 @@ from typing import Any
 
 from filelock import Timeout
 
-from noisybench import registry
+from noisybench import __version__, registry
 from noisybench.data import DataFolder
 from noisybench.data.shared import SharedData
-from noisybench.errors import DataError, StoreError
+from noisybench.errors import DataError, InputError, StoreError
 from noisybench.execute.running import Presence, forget
 from noisybench.locks import LeaseLost, LeaseTimes
-from noisybench.spec import RunSpec
+from noisybench.spec import PROTOCOL, RunSpec
 from noisybench.store import Store, append_text
 
 Event = dict[str, Any]
@@ -29,6 +29,10 @@ MACHINE = {
     if hasattr(errno, name)
 }
 """Errors of the machine: no method is to blame, and every other run would meet them too."""
+
+
+LOOKED_AT = 0.5
+"""Seconds to wait for a run's lock: somebody who asks who trains a run may hold it for a moment."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Session:
     leases: LeaseTimes | None = None
     shared: SharedData | None = None
     place: Mapping[str, str] = field(default_factory=lambda: {"executor": "local"})  # for the record
+    plugin_hashes: tuple[str, ...] = ()  # what the plug-ins were when the suite was read
+    code: tuple[str, int] = (__version__, PROTOCOL)  # that of the command; a job may start days later
     moved: Mapping[str, Path] = field(default_factory=dict)  # files that lie elsewhere here, by their name in the suite
 
     @property
@@ -75,7 +81,7 @@ def execute(
     base: Event = {"run_id": run_id}
     try:
         store.require()
-        with store.lock(run_id).acquire(timeout=0):
+        with store.lock(run_id).acquire(timeout=LOOKED_AT):
             store.sweep(run_id)
             record, problem = store.settled(run_id)
             if problem:
@@ -173,6 +179,20 @@ def keep_log(store: Store, event: Event, observe: Callable[[Event], None]) -> No
             text = event["text"]
         append_text(home / "run.log", f"{_stamp()} {text}\n")
     observe(event)
+
+
+def load_code(session: Session) -> None:
+    """Register the session's plug-ins in this process. InputError where they, or this package, are not those that the
+    runs were planned with: their ids would name other code."""
+    if session.code != (__version__, PROTOCOL):
+        version, protocol = session.code
+        raise InputError(
+            f"planned with noisybench {version} ({protocol}), but here is {__version__} ({PROTOCOL}): "
+            "run the same command again"
+        )
+    for path, wanted in zip(session.plugins, session.plugin_hashes, strict=False):
+        if registry.load_plugin(path) != wanted:
+            raise InputError(f"--plugin {path}: changed since the suite was read; run the same command again")
 
 
 def load_plugins(plugins: tuple[str, ...]) -> None:

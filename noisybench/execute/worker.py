@@ -11,7 +11,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
-from noisybench.execute.work import Event, Session, execute, load_plugins
+from noisybench.errors import NoisybenchError
+from noisybench.execute.work import Event, Session, execute, load_code, load_plugins
 from noisybench.spec import RunSpec
 
 
@@ -37,6 +38,11 @@ def main(connection: Connection, trace: Connection, session: Session, stop_at: S
         except OSError:
             os._exit(1)  # the parent is gone: that is no failure of the run
 
+    try:
+        load_code(session)
+    except NoisybenchError as error:
+        send({"type": "broken", "run_id": "", "text": str(error)})
+        return
     load_plugins(session.plugins)
     import noisybench.train.trainer  # noqa: F401  # now, so that no run's time is spent on it
     from noisybench.train.kept import adopt

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from noisybench.cli.app import main
+from noisybench.execute import join
 from noisybench.files import json_with_hash, read_json
 from noisybench.spec import sha256_of
 
@@ -138,3 +139,45 @@ def test_other_studies_and_other_folders_are_refused(nb) -> None:
     code, _, err = nb("merge", "nowhere", "--into", "c/tiny")
     assert code == 2
     assert "nowhere: not a results folder" in err
+
+
+def test_a_folder_that_lost_its_plan_keeps_what_it_has(nb) -> None:
+    into, other = run(nb, "c"), run(nb, "b")
+    change(other, "failed")
+    Path(into, "plan.json").unlink()
+    before = hashes(into)
+    assert nb("merge", str(other), "--into", str(into))[0] == 0
+    assert hashes(into) == before
+    assert not list(into.glob("*/record.json.old"))
+
+
+def test_a_run_that_is_settled_meanwhile_stays(nb, monkeypatch) -> None:
+    first, into = run(nb, "a"), run(nb, "c")
+    gone = sorted(into.glob("*-sgd-*/record.json"))[0]
+    record = gone.read_bytes()
+    gone.unlink()
+    (gone.parent / "checkpoint.pt").write_bytes(b"")
+    changed = change(first, "finished")
+    choose = join._choose
+
+    def slowly(run_id: str, *arguments):
+        if run_id == changed == gone.parent.name:
+            gone.write_bytes(record)  # another process ends its run here
+        return choose(run_id, *arguments)
+
+    monkeypatch.setattr(join, "_choose", slowly)
+    code, out, _ = nb("merge", str(first), "--into", str(into))
+    assert code == 0
+    assert "settled while the folders were read" in out
+    assert gone.read_bytes() == record
+
+
+def test_who_trains_a_run_elsewhere_is_not_copied(nb) -> None:
+    first = run(nb, "a")
+    home = sorted(first.glob("*-sgd-*"))[0]
+    (home / "running.json").write_text("{}")
+    (home / "record.json.old").write_text("{}")
+    assert nb("merge", str(first), "--into", "c/tiny")[0] == 0
+    copied = {path.name for path in Path("c/tiny", home.name).iterdir()}
+    assert "record.json" in copied
+    assert not copied & {"running.json", "record.json.old"}

@@ -79,12 +79,13 @@ class Line:
 
     def beat(self) -> None:
         """One exchange with the command."""
-        events, reference = self.rest(), self._files()
+        events, before = self.rest(), (self._sent, self._said)
         try:
-            stop_in = self._post(events, reference)
+            stop_in = self._post(events, self._files())
         except Exception:  # whatever Ray raises: the actor is being started again, or its node is away
             with self._lock:
                 self._events[:0] = events
+            self._sent, self._said = before  # what was packed did not arrive: again next time
             if time.monotonic() - self._heard > SILENCE_SECONDS:
                 self._end()
             return

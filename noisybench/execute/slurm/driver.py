@@ -21,6 +21,7 @@ from noisybench.execute.slurm.packing import pack
 from noisybench.execute.slurm.submission import Refused, Submitter
 from noisybench.execute.slurm.watch import Watched
 from noisybench.execute.work import Event, Session, how_it_ended, settle_for
+from noisybench.train.checkpoint import epochs_done
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks at the files of runs in progress; more where a look takes long."""
@@ -58,7 +59,8 @@ class Driver:
     places: dict[str, Place] = field(default_factory=dict)  # job -> its runs
     free: dict[str, None] = field(default_factory=dict)  # runs to submit, in their order
     elsewhere: set[str] = field(default_factory=set)  # runs that other processes hold
-    losses: Counter[str] = field(default_factory=Counter)
+    losses: Counter[str] = field(default_factory=Counter)  # in a row, without a newer checkpoint between them
+    reached: dict[str, int] = field(default_factory=dict)  # epochs in a run's checkpoint when its job was last lost
     numbers: dict[str, None] = field(default_factory=dict)  # of the arrays with runs of this command, adopted too
     refused_at: float | None = None
 
@@ -152,8 +154,8 @@ class Driver:
 
     def _refused(self, text: str) -> None:
         """With jobs under way the rest is offered again later; without any, nothing can go on."""
-        if not self.places:
-            raise InputError(f"Slurm refuses the job: {text}")
+        if not self.places and not self.numbers:
+            raise InputError(f"Slurm refuses the job: {text}")  # the first one: what was asked for cannot be had
         if self.settings.detach:
             self.broken = f"Slurm refuses more jobs ({text}); {len(self.free)} runs are not submitted yet"
         elif self.refused_at is None:
@@ -172,7 +174,7 @@ class Driver:
             if time.monotonic() - asked > min(ASK_SELDOM, max(ASK_SECONDS, (start - began) / 30)):
                 self._ask()
                 asked = time.monotonic()
-                if self.refused_at is None or asked - self.refused_at > AGAIN_SECONDS or not self.places:
+                if self.refused_at is None or asked - self.refused_at > AGAIN_SECONDS:
                     self.submit()
             self._tidy()
             end = start + max(LOOK_SECONDS, 5 * (time.monotonic() - start))
@@ -286,6 +288,10 @@ class Driver:
                 self._lost(run_id, job, place, why)
 
     def _lost(self, run_id: str, job: str, place: Place, why: str) -> None:
+        done = epochs_done(self.session.store.folder(run_id)) or 0
+        if done > self.reached.get(run_id, 0) and "memory" not in why.lower():
+            self.losses[run_id] = 0  # it got on: time and lost jobs are not its fault
+        self.reached[run_id] = max(done, self.reached.get(run_id, 0))
         self.losses[run_id] += 1
         if self.losses[run_id] < DEATHS:
             text = f"its job {job} {_verb(why)}; it goes on in another job, from its last checkpoint"

@@ -25,7 +25,7 @@ from noisybench.execute.resources import Machine, choose_workers, cores, free_me
 from noisybench.execute.slurm import questions
 from noisybench.execute.slurm.ledger import Ledger, log_path
 from noisybench.execute.slurm.parameters import EARLY
-from noisybench.execute.work import Event, Session, load_plugins
+from noisybench.execute.work import Event, Session, load_code, load_plugins
 from noisybench.spec import RunSpec
 
 BUSY, TEACHER, STOPPED = "another process has it", "its teacher is not finished", "stopped"
@@ -108,6 +108,7 @@ class PackedRuns:
         from noisybench.train.numerics import choose_device
 
         try:
+            load_code(self.session)
             load_plugins(self.session.plugins)
             place = {"executor": "slurm", "job": job, "node": node_name(), "log": log_path(self.name, job)}
             device = choose_device(self.session.device)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from noisybench.errors import StoreError
 from noisybench.files import json_with_hash, read_json, write_atomic
 
 FOLDER = ".jobs"
@@ -69,6 +70,9 @@ class Ledger:
         for path in sorted(self.folder.glob("*.json"), key=lambda path: (path.name[-27:], path.name)):
             try:
                 yield _submission(read_json(path)), None
+            except StoreError:
+                if path.exists():
+                    raise
             except (ValueError, KeyError, TypeError) as error:
                 yield None, f"{path}: {error if isinstance(error, ValueError) else 'not as noisybench writes it'}"
 

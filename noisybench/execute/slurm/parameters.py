@@ -23,19 +23,21 @@ SUBMITIT = {
 }
 """Parameters that submitit takes itself."""
 SBATCH = {
-    *("acctg_freq", "batch", "bb", "bbf", "begin", "chdir", "cluster_constraint", "clusters", "contiguous"),
+    *("acctg_freq", "batch", "bb", "bbf", "begin", "chdir", "cluster_constraint", "contiguous"),
     *("core_spec", "cores_per_socket", "cpu_freq", "deadline", "delay_boot", "distribution", "export"),
-    *("export_file", "extra_node_info", "get_user_env", "gid", "gpu_bind", "gpu_freq", "gpus", "gpus_per_socket"),
+    *("export_file", "extra_node_info", "get_user_env", "gpu_bind", "gpu_freq", "gpus", "gpus_per_socket"),
     *("gres_flags", "hint", "hold", "licenses", "mcs_label", "mem_bind", "mincpus", "network", "nice", "no_kill"),
     *("nodefile", "overcommit", "oversubscribe", "power", "prefer", "priority", "profile", "propagate", "reboot"),
     *("reservation", "sockets_per_node", "spread_job", "switches", "thread_spec", "threads_per_core", "time_min"),
-    *("tmp", "tres_bind", "tres_per_task", "uid", "use_min_nodes", "wait_all_nodes"),
+    *("tmp", "tres_bind", "tres_per_task", "use_min_nodes", "wait_all_nodes"),
 }
 """Other options of sbatch, handed on as they are."""
 OURS = {
     **dict.fromkeys(("array", "dependency", "job_name", "output", "error", "open_mode", "stderr_to_stdout")),
     **dict.fromkeys(("requeue", "no_requeue", "wrap", "wait", "parsable", "input", "kill_on_invalid_dep")),
     "additional_parameters": "write its entries beside the others",
+    **dict.fromkeys(("clusters", "cluster"), "log in to that cluster: jobs are looked after where squeue finds them"),
+    **dict.fromkeys(("uid", "gid"), "submit as that user: jobs are looked after as yours"),
     "num_gpus": "use gpus_per_node",
     "signal": "set 'grace' in the settings file",
     "signal_delay_s": "set 'grace' in the settings file",
