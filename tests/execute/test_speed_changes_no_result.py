@@ -129,7 +129,7 @@ def test_the_bound_finds_a_training_that_is_cut_short(digits: Trained) -> None:
     assert not agree("digits, 5 and 3 epochs", digits.accuracy("fp32"), short)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "sam"])
+@pytest.mark.parametrize("optimizer", ["sgd", pytest.param("sam", marks=pytest.mark.slow)])
 def test_half_precision_on_the_digits(digits: Trained, optimizer: str) -> None:
     changes = {"training__optimizer": SAM} if optimizer == "sam" else {}
     names = ["fp32", "bf16"] if optimizer == "sgd" else ["fp32-sam", "bf16-sam"]
@@ -145,7 +145,7 @@ def test_threads_on_the_digits(digits: Trained) -> None:
     assert agree("digits, 1 and 2 threads", digits.accuracy("fp32"), two)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_workers_on_the_digits_give_the_same_records(digits: Trained, precision: str) -> None:
     digits.accuracy(precision, training__precision=precision)
     digits.accuracy(f"{precision}-workers", workers=2, training__precision=precision)

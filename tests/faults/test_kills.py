@@ -96,12 +96,13 @@ def die_at(number, session, data, run_id, plugin):
     os._exit(0 if event["type"] == "settled" else 1)
 
 
-def test_death_before_any_change_to_the_disk_changes_no_record(fast_workers, tmp_path, often):
+@pytest.mark.parametrize("step", [pytest.param(5, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+def test_death_before_any_change_to_the_disk_changes_no_record(fast_workers, tmp_path, often, step):
     whole = Session(tmp_path / "whole", tmp_path / "data", None)
     spec, number, codes = small_spec(), 0, []
     study(whole, [spec])
     while not codes or codes[-1] == 9:
-        number += 1
+        number += step
         session = Session(tmp_path / str(number), tmp_path / "data", None)
         session.root.mkdir()
         arguments = (number, session, spec.data, spec.run_id, often)
