@@ -174,7 +174,8 @@ class Driver:
             if time.monotonic() - asked > min(ASK_SELDOM, max(ASK_SECONDS, (start - began) / 30)):
                 self._ask()
                 asked = time.monotonic()
-                if self.refused_at is None or asked - self.refused_at > AGAIN_SECONDS:
+                again = AGAIN_SECONDS if self.places else AGAIN_SECONDS / 12  # with nothing under way there is room
+                if self.refused_at is None or asked - self.refused_at > again:
                     self.submit()
             self._tidy()
             end = start + max(LOOK_SECONDS, 5 * (time.monotonic() - start))
