@@ -11,9 +11,9 @@ from noisybench.errors import NoisybenchError
 from noisybench.literature import bibtex, citations
 from noisybench.literature.tex import escape
 from noisybench.report import markdown, remarks, words
-from noisybench.report.comparability import NOT_STATED, Reason
 from noisybench.report.grid import Column, Entry, Grid
 from noisybench.report.notes import Footnotes
+from noisybench.report.pair import NOT_STATED, Reason
 from noisybench.report.published import Comparison, Partner
 from noisybench.report.results import Cell
 from noisybench.spec import at, component_mappings

@@ -10,9 +10,9 @@ from tabulate import tabulate
 
 from noisybench.literature.words import ARCHITECTURES, FLIPS, RULES
 from noisybench.report import baseline, detection, overall, remarks, rules, testset, words
-from noisybench.report.comparability import NOT_STATED, Reason
 from noisybench.report.grid import Entry, Grid
 from noisybench.report.notes import Footnotes
+from noisybench.report.pair import NOT_STATED, Reason
 from noisybench.report.published import Comparison, Partner, alone_by_method
 from noisybench.report.statistics import summarise
 

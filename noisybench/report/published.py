@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from noisybench.literature import Score, Source
 from noisybench.literature.words import ARCHITECTURES, DATASETS, FLIPS, RULES
-from noisybench.report.comparability import Pair, Reason, reasons, verdict
+from noisybench.report.comparability import reasons, verdict
 from noisybench.report.grid import Column, Entry, Grid
+from noisybench.report.pair import Pair, Reason
 from noisybench.report.results import Cell, finite
 from noisybench.report.statistics import Summary, student_quantile, welch
 from noisybench.spec import at

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from noisybench.literature import Score
 from noisybench.report import remarks, rows
 from noisybench.report.baseline import against_baseline, control, wilcoxon
-from noisybench.report.comparability import NOT_STATED
 from noisybench.report.grid import Column, Entry, Grid, accuracies
 from noisybench.report.overall import overall
+from noisybench.report.pair import NOT_STATED
 from noisybench.report.published import Partner
 from noisybench.report.results import RULES, STATUSES, Cell, finite
 from noisybench.report.rules import Order

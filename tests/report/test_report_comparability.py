@@ -9,7 +9,9 @@ import pytest
 from studies import cell, record
 
 from noisybench.literature import Origin, Protocol, Score
-from noisybench.report.comparability import Pair, Reason, expected_wrong_share, reasons, verdict
+from noisybench.report.comparability import reasons, verdict
+from noisybench.report.label_reasons import expected_wrong_share
+from noisybench.report.pair import Pair, Reason
 from noisybench.report.results import Cell, Run
 
 SCORE = Score(

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from noisybench.report import remarks, words
-from noisybench.report.comparability import NOT_STATED, Reason
 from noisybench.report.grid import Column, Entry, Grid
 from noisybench.report.markdown import shown_row, verdicts
 from noisybench.report.notes import Footnotes
+from noisybench.report.pair import NOT_STATED, Reason
 from noisybench.report.published import Comparison, Partner
 
 BEST, TIED = "★", "≈"
