@@ -11,6 +11,7 @@ import torch
 from noisybench.data import DataFolder
 from noisybench.store import Store
 from noisybench.suite import load_suite
+from noisybench.train.capture import WARM_UP
 from noisybench.train.numerics import choose_numerics, settle_cuda
 from noisybench.train.setup import gather
 from noisybench.train.trainer import Run
@@ -55,6 +56,8 @@ class Setting:
     seeds: int = 1
     device: str = "cpu"
     threads: int = 1
+    graphs: bool = True
+    """On a GPU: steps captured as CUDA graphs."""
 
     def suite(self) -> str:
         """As a suite file."""
@@ -63,12 +66,13 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """For a table: ``bf16``, ``bf16, compiled``."""
-        return self.precision + (", compiled" if self.compile == "on" else "")
+        """For a table: ``bf16``, ``bf16, compiled``, on a GPU also ``bf16, no graphs``."""
+        graphs = "" if self.graphs or not self.device.startswith("cuda") else ", no graphs"
+        return self.precision + (", compiled" if self.compile == "on" else "") + graphs
 
-    def with_precision(self, precision: str, compile: str = "off") -> Setting:
+    def computed(self, precision: str, compile: str = "off", graphs: bool = True) -> Setting:
         """The same with other numerics."""
-        return replace(self, precision=precision, compile=compile)
+        return replace(self, precision=precision, compile=compile, graphs=graphs)
 
 
 class OwnLoop:
@@ -93,6 +97,7 @@ class OwnLoop:
             setting.threads,
         )
         settle_cuda(numerics.device)
+        numerics = replace(numerics, capture=numerics.capture and setting.graphs)
         self.run = Run(self.spec, store, materials, numerics, lambda event: None, lambda: None, "no")
         store.write_spec(self.spec)
 
@@ -110,15 +115,24 @@ class OwnLoop:
         return {name: value - before[name] for name, value in self.run.clock.seconds.items()}
 
     def bare_seconds(self) -> float:
-        """Seconds of as many steps on one batch that lies ready: forward, backward, optimiser, nothing else."""
+        """Seconds of as many steps on one batch that lies ready: forward, backward, optimiser, nothing else. Where the
+        loop captures its steps, so are these."""
         torch.set_num_threads(self.setting.threads)
         algorithm, task = self.run.algorithm, self.run.task
         loader = algorithm.loader(self.run.phases[0])
         algorithm.begin_epoch(0, loader)
         batch = next(iter(task.batches(loader, 0)))
-        start = time.perf_counter()
-        for _ in range(len(loader)):
-            algorithm.step(batch)
-        if task.device.type == "cuda":
-            torch.cuda.synchronize(task.device)
-        return time.perf_counter() - start
+        with task.steps(algorithm, self.setting.batch_size) as step:
+            for _ in range(WARM_UP + 1 if task.numerics.capture else 0):
+                step(batch)
+            _settled(task.device)
+            start = time.perf_counter()
+            for _ in range(len(loader)):
+                step(batch)
+            _settled(task.device)
+            return time.perf_counter() - start
+
+
+def _settled(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -35,20 +35,21 @@ class Speed:
 
 def measure_training(
     settings: Sequence[tuple[str, str]],
-    ways: Sequence[tuple[str, str]],
+    ways: Sequence[tuple[str, str, bool]],
     base: Setting,
     repeats: int,
     folder: Path,
     rates: dict[str, float],
 ) -> list[Speed]:
-    """``settings``: (model, optimizer); ``ways``: (precision, compile); ``rates``: operations a second by precision."""
+    """``settings``: (model, optimizer); ``ways``: (precision, compile, captured on a GPU); ``rates``: operations a
+    second by precision."""
     found = []
     for model, optimizer in settings:
         setting = replace(base, model=model, optimizer=optimizer)
         loops = {}
-        for precision, compile_ in ways:
-            one = setting.with_precision(precision, compile_)
-            loops[one.name] = OwnLoop(one, folder / f"{model}-{optimizer}-{precision}-{compile_}")
+        for number, way in enumerate(ways):
+            one = setting.computed(*way)
+            loops[one.name] = OwnLoop(one, folder / f"{model}-{optimizer}-{number}")
         data = next(iter(loops.values())).data
         textbook = _textbook(data, setting)
         works = {TEXTBOOK: textbook.epoch, **{name: loop.epoch for name, loop in loops.items()}}
@@ -105,18 +106,26 @@ def measure_step_ratio(setting: Setting, repeats: int, folder: Path) -> Spread:
     return ratio(measured["sam"], measured["sgd"])
 
 
-def product_rates(device: str, threads: int, size: int = 2048, repeats: int = 3) -> dict[str, float]:
-    """Operations a second of a square matrix product, by precision: the most a network could reach."""
+def product_rates(device: str, threads: int, size: int | None = None, repeats: int = 3) -> dict[str, float]:
+    """Operations a second of a square matrix product of random numbers, by precision: the most a network could reach.
+
+    ``size`` of the matrices: 2,048, on a GPU 8,192; ten products at a time there, so that waiting for it counts little.
+    """
     import time
 
     torch.set_num_threads(threads)
+    on_gpu = device.startswith("cuda")
+    size = size or (8192 if on_gpu else 2048)
+    products = 10 if on_gpu else 1
     rates = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         a = torch.rand(size, size, device=device).to(dtype)
         best = float("inf")
         for _ in range(repeats + 1):
             start = time.perf_counter()
-            float((a @ a)[0, 0])  # reading one entry waits for the device
+            for _ in range(products):
+                product = a @ a
+            float(product[0, 0])  # reading one entry waits for the device
             best = min(best, time.perf_counter() - start)
-        rates[name] = 2 * size**3 / best
+        rates[name] = 2 * size**3 * products / best
     return rates

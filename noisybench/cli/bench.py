@@ -130,7 +130,8 @@ def training(bench: Bench) -> None:
 
     rates = product_rates(bench.device, bench.threads)
     settings = [(model, optimizer) for model in bench.models for optimizer in bench.optimizers]
-    ways = [("fp32", "off"), ("bf16", "off"), ("bf16", "on")]
+    ways = [("fp32", "off", True), ("bf16", "off", True)]
+    ways.append(("bf16", "off", False) if bench.device.startswith("cuda") else ("bf16", "on", True))
     speeds = measure_training(settings, ways, base_setting(bench), bench.repeats, bench.folder / "training", rates)
     bench.found["training"] = {"matrix_product_rate": rates, "speeds": [asdict(speed) for speed in speeds]}
     bench.table(
@@ -184,13 +185,18 @@ def workers(bench: Bench) -> None:
     """Whole studies with one worker of all threads and with one worker a thread."""
     from noisybench.bench.processes import measure_workers
 
-    plans = [(w, max(1, bench.threads // w)) for w in _halvings(bench.threads)]
-    setting = base_setting(bench, model="resnet20", epochs=3, seeds=max(4, bench.threads), train=1280, threads=1)
+    if bench.device.startswith("cuda"):  # several processes on one GPU
+        plans = [(w, 1) for w in _halvings(min(4, bench.threads))]
+        setting = base_setting(bench, model=bench.models[0], epochs=20, seeds=8, threads=1)
+    else:
+        plans = [(w, max(1, bench.threads // w)) for w in _halvings(bench.threads)]
+        setting = base_setting(bench, model="resnet20", epochs=3, seeds=max(4, bench.threads), train=1280, threads=1)
     found = measure_workers(setting, plans, max(1, bench.repeats // 2), bench.folder / "workers")
     bench.found["workers"] = [asdict(t) for t in found]
     first = found[0].runs_per_hour.median
     bench.table(
-        f"A study of {setting.seeds} runs (resnet20, {setting.train:,} images, 3 epochs) from nothing",
+        f"A study of {setting.seeds} runs ({setting.model}, {setting.train:,} images, {setting.epochs} epochs) from "
+        "nothing",
         ["workers x threads", "runs an hour", "times the first"],
         [
             [f"{t.workers} x {t.threads}", t.runs_per_hour.text(0), f"{t.runs_per_hour.median / first:.2f}"]

@@ -20,6 +20,7 @@ from noisybench.spec import RunSpec
 from noisybench.store import Store
 
 PAUSING = """
+import pathlib
 import time
 
 import noisybench.train.trainer as trainer
@@ -30,6 +31,8 @@ train_one_epoch = trainer.Run.train_one_epoch
 
 def slowly(run, epoch):
     time.sleep({pause})
+    while epoch >= 2 and not pathlib.Path({gate!r}).exists():
+        time.sleep(0.05)
     train_one_epoch(run, epoch)
 
 
@@ -37,10 +40,11 @@ trainer.Run.train_one_epoch = slowly
 """
 
 
-def pausing(folder: Path, pause: float) -> str:
-    """A plug-in that makes epochs take a while, and a checkpoint after each of them; it changes no result."""
+def pausing(folder: Path, pause: float, gate: Path = Path("/")) -> str:
+    """A plug-in that makes epochs take a while, and a checkpoint after each of them; it changes no result. No run goes
+    past its second epoch before ``gate`` is there."""
     path = folder / "pausing.py"
-    path.write_text(PAUSING.format(pause=pause))
+    path.write_text(PAUSING.format(pause=pause, gate=str(gate)))
     return str(path)
 
 
@@ -89,8 +93,11 @@ class Nodes:
         return str(self.cluster.address)
 
     def lose(self, number: int) -> None:
-        """Kill a node and all that runs on it; another one joins."""
+        """Kill a node and all that runs on it."""
         self.cluster.remove_node(self.nodes.pop(number), allow_graceful=False)
+
+    def replace(self) -> None:
+        """Another node joins; from the main thread, as Ray wants it."""
         self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20))
 
     def number_of(self, store: Store, run_id: str) -> int | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from ray_study import at_home, hashes, on_ray, pausing, small_study
+from ray_study import at_home, hashes, on_ray, pausing, small_study, wait_for
 from small_runs import small_spec
 
 from noisybench.execute.ray.lending import Lent
@@ -59,19 +60,34 @@ def writing(logits: Tensor, labels: Tensor) -> Tensor:
 @pytest.mark.parametrize("shared", ["no", "auto"])
 def test_a_node_that_dies_changes_no_record(nodes, tmp_path, shared):
     """With ``no``, nothing but what Ray carries passes between nodes and store."""
-    session = Session(tmp_path / "store", tmp_path / "data", None, plugins=(pausing(tmp_path, 0.4),))
+    gate = tmp_path / "go on"
+    session = Session(tmp_path / "store", tmp_path / "data", None, plugins=(pausing(tmp_path, 0.1, gate),))
     runs, lost = small_study(epochs=6), []
 
-    def lose_a_node(event):
-        """The first node of which a checkpoint has come."""
-        kept = event["type"] == "epoch" and (session.store.folder(event["run_id"]) / "checkpoint.pt").exists()
-        if kept and not lost:
-            number = nodes.number_of(session.store, event["run_id"])
-            if number is not None:
-                lost.append(event["run_id"])
-                nodes.lose(number)
+    def first_kept():
+        """A run of which a checkpoint has come, and the number of its node."""
+        homes = {spec.run_id: session.store.folder(spec.run_id) for spec in runs}
+        kept = [run_id for run_id, home in homes.items() if (home / "checkpoint.pt").exists()]
+        numbers = [(run_id, nodes.number_of(session.store, run_id)) for run_id in kept]
+        return next(((run_id, number) for run_id, number in numbers if number is not None), None)
 
-    outcome, events = on_ray(session, runs, nodes.address, observe=lose_a_node, shared=shared)
+    def lose_a_node():
+        try:
+            wait_for(lambda: first_kept() is not None)
+            run_id, number = first_kept()
+            lost.append(run_id)
+            nodes.lose(number)
+        finally:
+            gate.touch()
+
+    loser = threading.Thread(target=lose_a_node)
+    loser.start()
+    try:
+        outcome, events = on_ray(session, runs, nodes.address, shared=shared)
+    finally:
+        loser.join()
+        if lost:
+            nodes.replace()
     assert outcome.exit_code == 0, outcome
     assert hashes(session.store, runs) == at_home(session, runs, tmp_path / "home")
     texts = [event["text"] for event in events if event["type"] == "log" and event["run_id"] == lost[0]]
