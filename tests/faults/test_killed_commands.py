@@ -68,7 +68,7 @@ def results(folder):
     return {run_id: record["result_sha256"] for run_id, record, problem in found if problem is None}
 
 
-@pytest.mark.parametrize("step", [pytest.param(60, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [pytest.param(110, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
 def test_a_command_that_dies_before_any_change_to_the_disk_goes_on(fast_workers, tmp_path, step):
     (tmp_path / "mortal.yaml").write_text(SUITE)
     code, output = run(fast_workers, tmp_path / "whole")

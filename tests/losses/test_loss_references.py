@@ -139,7 +139,7 @@ def test_values_and_gradients_are_those_of_the_published_code(batch, case, dtype
     losses = factor * build_loss(name, **translate(case["hyper"]))(logits, torch.tensor(batch["labels"]))
     (gradient,) = torch.autograd.grad(losses.mean(), logits)
     rtol = TOLERANCE.get(case["loss"], 1e-9) if dtype == "float64" else 1e-5
-    atol = rtol if dtype == "float64" else 1e-6
+    atol = rtol if dtype == "float64" else 4e-6  # a few roundings of logits up to 10, as processors differ in them
 
     def near(value, reference, atol):
         torch.testing.assert_close(value.detach(), torch.tensor(reference, dtype=kind), rtol=rtol, atol=atol)
