@@ -49,7 +49,7 @@ def write_atomic(path: Path, data: bytes, *, parents: bool = True) -> None:
 def append_text(path: Path, text: str) -> None:
     """Append to a view or a log, which may lag behind and needs no sync."""
     try:
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error

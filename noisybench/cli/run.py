@@ -52,7 +52,7 @@ def run_suite(
     from noisybench.execute.study import fingerprints, open_set_prints, run_study, take_stock
     from noisybench.execute.work import Session
     from noisybench.store import Store
-    from noisybench.suite import build_plan, check_plan, load_suite, select, smoke_suite
+    from noisybench.suite import build_plan, check_plan, load_suite, run_names, select, smoke_suite
     from noisybench.train.numerics import choose_device
 
     limit = _check_options(workers, keep_weights, timeout)
@@ -102,14 +102,14 @@ def run_suite(
         threads,
         tuple(str(plugin.resolve()) for plugin in plugins),
         keep_weights,
-        min(spec.seed for spec in runs),
+        min(spec.seed for spec in expansion.runs),
         store.leases,
         plugin_hashes=hashes,
     )
     _announce(suite.name, len(runs), standing, chosen_executor.place, device)
     if chosen_executor.note:
         console.print(chosen_executor.note, markup=False)
-    progress = Progress(len(runs), len(standing.settled), display_names(expansion, runs), console)
+    progress = Progress(len(runs), len(standing.settled), run_names(expansion.cells), console)
     stop = Stop()
     with stopping(stop, chosen_executor.stopping), progress:
         outcome = run_study(session, runs, standing, progress, stop, chosen_executor.executor, fail_fast=fail_fast)
@@ -153,17 +153,6 @@ def _check_options(workers: str, keep_weights: str, timeout: str | None) -> floa
     return seconds
 
 
-def display_names(expansion: Any, runs: Sequence[RunSpec]) -> dict[str, str]:
-    """Run id -> ``SAM, symmetric 40 %, seed 1`` (data set and model where there are several)."""
-    several = {key: len({cell[key] for cell in expansion.cells}) > 1 for key in ("dataset", "model")}
-    names = {}
-    for cell in expansion.cells:
-        parts = [cell["variant"], cell["noise"], *(cell[key] for key in ("dataset", "model") if several[key])]
-        for seed, run_id in cell["runs"].items():
-            names[run_id] = ", ".join([*parts, f"seed {seed}"])
-    return {spec.run_id: names.get(spec.run_id, spec.run_id) for spec in runs}
-
-
 def _announce(name: str, total: int, standing: Any, place: str, device: str) -> None:
     settled = f", {len(standing.settled)} already settled" if standing.settled else ""
     text = f"{name}: {total} runs{settled}"
@@ -198,8 +187,9 @@ def _print_dry_run(
     """``hands``: worker processes that ``run`` would start here (0: none but this one); None: it runs elsewhere."""
     from noisybench.data import is_available
     from noisybench.execute.estimate import disk_bytes, hours
+    from noisybench.suite import run_names
 
-    names = display_names(expansion, runs)
+    names = run_names(expansion.cells)
     for spec in runs:
         record = standing.settled.get(spec.run_id)
         state = record["result"]["status"] if record else "blocked" if spec.run_id in standing.blocked else "to do"

@@ -14,12 +14,11 @@ from noisybench.data.dataset import (
     load_dataset,
     prepare,
     split_holdout,
-    synthetic_like,
     take_subset,
 )
 
 if TYPE_CHECKING:
-    from noisybench.data.augment import normalise, parse_augment
+    from noisybench.data.augment import normalise
     from noisybench.data.loader import Batch, Loader
 
 __all__ = [
@@ -33,13 +32,11 @@ __all__ = [
     "is_available",
     "load_dataset",
     "normalise",
-    "parse_augment",
     "prepare",
     "split_holdout",
-    "synthetic_like",
     "take_subset",
 ]
-_HOMES = {"Batch": "loader", "Loader": "loader", "normalise": "augment", "parse_augment": "augment"}
+_HOMES = {"Batch": "loader", "Loader": "loader", "normalise": "augment"}
 
 
 def __getattr__(name: str) -> Any:

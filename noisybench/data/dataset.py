@@ -16,16 +16,11 @@ import numpy as np
 from noisybench import registry
 from noisybench.errors import DataError
 from noisybench.seeding import Draws
+from noisybench.suite.grammar import COMMON
+from noisybench.suite.stand_in import shape_and_classes
 
-COMMON_KEYS: dict[str, Any] = {
-    "train_subset": None,
-    "test_subset": None,
-    "imbalance": None,
-    "validation": 0.0,
-    "subset_seed": 0,
-}
+COMMON_KEYS: dict[str, Any] = COMMON["dataset"].defaults
 """Keys that every data set takes in a suite, with their defaults. They are no parameters of the component."""
-SMOKE_TRAIN, SMOKE_TEST = 2000, 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +178,7 @@ def load_dataset(spec: Mapping[str, Any], folder: DataFolder, *, download: bool 
     """
     component, params = _component(spec)
     loaded: Dataset = component.build(dataclasses.replace(folder, download=folder.download and download), **params)
-    like = _like(loaded.comparable_as) if not loaded.original_pixels else None
+    like = shape_and_classes(loaded.comparable_as) if not loaded.original_pixels else None
     if like and (loaded.shape != like[0] or loaded.num_classes != like[1]):
         raise DataError(
             f"{loaded.id}: 'as: {loaded.comparable_as}' needs {like[1]} classes and images {list(like[0])}, "
@@ -218,33 +213,9 @@ def data_id(spec: Mapping[str, Any]) -> str:
     return (Path(spec["path"]).stem if spec.get("path") else "") or str(spec["name"])
 
 
-def synthetic_like(like: str | Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved ``synthetic`` block with the shape and classes of a data set (32 x 32, 3 channels, 10 classes where
-    only the data would tell), the same subset keys, and as many images as the subset needs."""
-    spec = {"name": like} if isinstance(like, str) else dict(like)
-    common = {**COMMON_KEYS, **{key: value for key, value in spec.items() if key in COMMON_KEYS}}
-    if spec["name"] == "synthetic":
-        return {"name": "synthetic", **common, **_component(spec)[0].validate(_component(spec)[1])}
-    shape, classes = _like(spec.get("as") or spec["name"]) or ((3, 32, 32), 10)
-    sizes = {
-        f"{part}_size": max(smallest, 2 * classes, common[f"{part}_subset"] or 0)
-        for part, smallest in (("train", SMOKE_TRAIN), ("test", SMOKE_TEST))
-    }
-    params = {"channels": shape[0], "height": shape[1], "width": shape[2], "num_classes": classes, **sizes}
-    return {"name": "synthetic", **common, **registry.get("dataset", "synthetic").validate(params)}
-
-
 def _component(spec: Mapping[str, Any]) -> tuple[registry.Component, dict[str, Any]]:
     params = {key: value for key, value in spec.items() if key != "name" and key not in COMMON_KEYS}
     return registry.get("dataset", spec["name"]), params
-
-
-def _like(name: str | None) -> tuple[tuple[int, int, int], int] | None:
-    """Shape and number of classes that a registered data set states about itself."""
-    if name is None or name not in registry.names("dataset"):
-        return None
-    like: tuple[tuple[int, int, int], int] | None = registry.get("dataset", name).traits.get("like")
-    return like
 
 
 def take_subset(

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noisybench.data.augment import check_augment, cut_out, draw_augment, normalise, parse_augment, transform
+from noisybench.data.augment import check_augment, cut_out, draw_augment, normalise, transform
 from noisybench.data.rand_augment import rand_augment
 from noisybench.errors import DataError, ParameterError
 from noisybench.seeding import Draws
+from noisybench.suite.augmentations import parse_augment
 
 CHUNK = 2048
 """Images that are augmented in one go and then handed out in batches. It saves kernel launches, changes no result."""

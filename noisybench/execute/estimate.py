@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from noisybench.data import DataFolder, Dataset, is_available, prepare, synthetic_like
+from noisybench.data import DataFolder, Dataset, is_available, prepare
 from noisybench.models import build_model
 from noisybench.spec import RunSpec, canonical_json
 from noisybench.store import Store
+from noisybench.suite.stand_in import synthetic_like
+from noisybench.train import numerics
 from noisybench.train.kept import load_subset
 from noisybench.train.numerics import choose_device
 from noisybench.train.record import SMALL_WEIGHTS
@@ -161,15 +163,11 @@ def _measured(model: str, shape: tuple[int, int, int], classes: int) -> tuple[in
 def _count(params: dict[str, Any], shape: tuple[int, int, int], classes: int) -> tuple[int, int, int, int]:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         network: nn.Module = build_model(params.pop("name"), shape, classes, **params).eval()
-    products, outputs = 0, [0]
+    products, outputs = numerics.multiply_adds(network, shape), [0]
 
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
-        nonlocal products
-        if not isinstance(output, torch.Tensor):
-            return
-        outputs.append(output.numel())
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            products += output.numel() * (module.weight.numel() // module.weight.shape[0])  # weight: [out, ...]
+        if isinstance(output, torch.Tensor):
+            outputs.append(output.numel())
 
     for module in network.modules():
         if next(module.children(), None) is None:

@@ -62,8 +62,9 @@ def join(sources: Sequence[Path], into: Path, *, keep_first: bool = False) -> Jo
     others = [path for path in sources if path.resolve() != into.resolve()]
     plan = _plan([*([into] if (into / "plan.json").exists() else []), *others])
     found: dict[str, list[_Found]] = {}
+    damaged: dict[Path, list[Path]] = {}
     for folder in [*([into] if into.is_dir() else []), *others]:
-        _collect(folder, found, joined)
+        _collect(folder, found, damaged, joined)
     chosen = {run_id: _choose(run_id, candidates, joined) for run_id, candidates in found.items()}
     if joined.conflicts and not keep_first:
         raise InputError(_conflict(joined.conflicts))
@@ -72,7 +73,7 @@ def join(sources: Sequence[Path], into: Path, *, keep_first: bool = False) -> Jo
         for run_id, source in chosen.items():
             if source.folder.parent != into:
                 there = next((item for item in found[run_id] if item.folder.parent == into), None)
-                _copy(store, run_id, source, there, joined)
+                _copy(store, run_id, source, there, damaged.get(store.folder(run_id), []), joined)
         store.write_plan(plan)
     return joined
 
@@ -97,18 +98,22 @@ def _plan(folders: Sequence[Path]) -> dict[str, Any]:
     return plan
 
 
-def _collect(folder: Path, found: dict[str, list[_Found]], joined: Joined) -> None:
+def _collect(folder: Path, found: dict[str, list[_Found]], damaged: dict[Path, list[Path]], joined: Joined) -> None:
+    """Add a folder's runs to ``found``, and what is damaged of them to ``damaged``."""
     store = Store(folder)
-    for home in sorted(path for path in folder.iterdir() if (path / "spec.json").exists()):
+    names = ("spec.json", "record.json")  # a run that failed early has no spec
+    for home in sorted(path for path in folder.iterdir() if any((path / name).exists() for name in names)):
         try:
             record = store.read_record(home.name)
         except ValueError as error:
             joined.notes.append(f"{home / 'record.json'}: {error}; passed over")
+            damaged[home] = [home / "record.json"]
             continue
         if record is not None:
             wrong = damage(home, record)
             if wrong:
                 joined.notes += [f"{text}; the run is passed over" for text in wrong.values()]
+                damaged[home] = list(wrong)
                 continue
         elif not any((home / name).exists() for name in (checkpoint.NAME, checkpoint.PREVIOUS)):
             continue
@@ -136,13 +141,18 @@ def _conflict(conflicts: Mapping[str, Sequence[str]]) -> str:
     )
 
 
-def _copy(store: Store, run_id: str, source: _Found, there: _Found | None, joined: Joined) -> None:
+def _copy(
+    store: Store, run_id: str, source: _Found, there: _Found | None, damaged: Sequence[Path], joined: Joined
+) -> None:
     """Every file of a run, the record last, so that a copy that is cut off is no settled run. A run that was settled in
-    the meantime ``there``, in the folder that is filled, stays as it is."""
+    the meantime ``there``, in the folder that is filled, stays as it is; what is ``damaged`` there is set aside."""
     home = store.folder(run_id)
     try:
         with store.lock(run_id).acquire(timeout=0):
-            now, _ = store.settled(run_id)
+            for path in damaged:
+                if path.exists():
+                    joined.notes.append(f"{path}: set aside as {set_aside(path).name}")
+            now, _ = (None, None) if damaged else store.settled(run_id)
             before = there.record if there is not None else None
             if now is not None and (before is None or now["result_sha256"] != before["result_sha256"]):
                 joined.notes.append(f"{home}: settled while the folders were read; left as it is")

@@ -16,6 +16,7 @@ from noisybench.execute.hand import Hand, hire
 from noisybench.execute.queue import Queue
 from noisybench.execute.work import Event, Session, execute, settle_for
 from noisybench.spec import RunSpec
+from noisybench.train.checkpoint import epochs_done
 from noisybench.train.kept import release, share_data
 
 DEATHS = 3
@@ -62,9 +63,10 @@ def run_here(session: Session, queue: Queue, observe: Callable[[Event], None], s
             time.sleep(0.2)
             continue
         observe({"type": "start", "run_id": spec.run_id})
-        broken = take_end(queue, spec, execute(session, spec, observe, stop.deadline), observe)
+        event = execute(session, spec, observe, stop.deadline)
+        broken = take_end(queue, spec, event, observe) or event.get("unfit")
         if broken:
-            return broken
+            return str(broken)
     return None
 
 
@@ -103,6 +105,7 @@ class Crew:
     broken: str | None = None
     hands: list[Hand] = field(default_factory=list)
     deaths: Counter[str] = field(default_factory=Counter)
+    reached: dict[str, int] = field(default_factory=dict)  # epochs that a run had saved when its worker died
     unready_deaths: int = 0  # since a worker was last ready
 
     def work(self) -> None:
@@ -163,7 +166,7 @@ class Crew:
             if hand not in self.hands:
                 continue
             try:
-                while not self.broken and hand.connection.poll():
+                while not self.broken and hand in self.hands and hand.connection.poll():
                     self._hear(hand, hand.connection.recv())
             except (EOFError, OSError):
                 self._bury(hand)
@@ -179,6 +182,10 @@ class Crew:
             self.observe(event)
         else:
             spec, hand.spec = hand.spec, None
+            if "unfit" in event:  # a new worker starts where this one stands
+                self.hands.remove(hand)
+                hand.kill()
+                hand.close()
             if spec is not None:
                 self._take(spec, event)
 
@@ -212,11 +219,19 @@ class Crew:
         if spec is None or self.stop.requested:
             return
         if hand.ready:
-            self.deaths[spec.run_id] += 1
+            self._count_death(spec.run_id, why)
         if self.deaths[spec.run_id] < DEATHS:
             text = f"its worker {why}; it goes on from its last checkpoint"
             self.observe({"type": "log", "run_id": spec.run_id, "text": text})
             self.queue.waiting.insert(0, spec)
             return
-        reason = f"its worker {why}, {DEATHS} times"
+        reason = f"its worker {why}, {DEATHS} times without a newer checkpoint in between"
         self._take(spec, settle_for(self.session, spec, reason, words))
+
+    def _count_death(self, run_id: str, why: str) -> None:
+        """Deaths between which a run gets on are not its fault, unless it ran out of memory."""
+        done = epochs_done(self.session.store.folder(run_id)) or 0
+        if done > self.reached.get(run_id, 0) and "memory" not in why:
+            self.deaths[run_id] = 0
+        self.reached[run_id] = max(done, self.reached.get(run_id, 0))
+        self.deaths[run_id] += 1

@@ -49,6 +49,9 @@ def retrain(home: Path, folder: DataFolder, *, device: str | None = None) -> Fin
     except (NoisybenchError, OSError) as error:
         found.open.append(str(error))
         return found
+    except Exception as error:  # a method, or memory, may raise anything
+        found.open.append(f"it cannot be trained here: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        return found
     if again["result_sha256"] == record["result_sha256"]:
         found.level = BITWISE
         found.notes.clear()

@@ -21,6 +21,7 @@ from noisybench.locks import MARKER, choose
 from noisybench.report.results import teachers
 from noisybench.spec import at
 from noisybench.store import Store
+from noisybench.suite.plan import run_names
 
 FINISHED, DIVERGED, FAILED, BLOCKED, DAMAGED = "finished", "diverged", "failed", "blocked", "damaged"
 RUNNING, STOPPED, QUEUED, WAITING = "running", "stopped", "queued", "waiting"
@@ -96,7 +97,7 @@ class Reader:
             raise InputError(f"{self.folder} is no results folder of a suite: no plan.json there")
         try:
             cells = list(plan["cells"])
-            names, epochs = _names(cells), _epochs(cells)
+            names, epochs = run_names(cells), _epochs(cells)
             teacher_of = teachers(cells)
             suite = str(plan["suite"])
         except (KeyError, TypeError, AttributeError) as error:
@@ -205,16 +206,6 @@ def checkpointed(home: Path) -> int | None:
 
 def _leases(folder: Path) -> Any:
     return choose(folder / ".locks") if (folder / ".locks" / MARKER).exists() else None
-
-
-def _names(cells: list[Mapping[str, Any]]) -> dict[str, str]:
-    several = {key: len({cell[key] for cell in cells}) > 1 for key in ("dataset", "model")}
-    names = {}
-    for cell in cells:
-        parts = [cell["variant"], cell["noise"], *(cell[key] for key in ("dataset", "model") if several[key])]
-        for seed, run_id in cell["runs"].items():
-            names[str(run_id)] = ", ".join([*parts, f"seed {seed}"])
-    return names
 
 
 def _epochs(cells: list[Mapping[str, Any]]) -> dict[str, int]:

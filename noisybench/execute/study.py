@@ -85,6 +85,7 @@ def take_stock(
     those it was trained on, too. StaleData where a settled record was made from other data.
     """
     standing = Standing()
+    redone: set[str] = set()  # ids of the runs to do
     for spec in runs:
         home = store.folder(spec.run_id)
         record, reason = _record(store, spec, change)
@@ -94,7 +95,7 @@ def take_stock(
             damaged = damage(home, record)
             if damaged and change and folder is not None:
                 standing.notes += mend(store, home, record, damaged, folder)
-            reason = "; ".join(damaged.values()) or _why_redo(store, spec, record, standing, retry_failed)
+            reason = "; ".join(damaged.values()) or _why_redo(store, spec, record, redone, retry_failed)
             stale = _stale(record, prints.get(canonical_json(spec.data["dataset"])))
             stale = stale or _stale_open_set(spec, record, prints)
             if stale and not replace_stale:
@@ -118,6 +119,7 @@ def take_stock(
                 standing.settled[spec.run_id] = record
                 continue
         standing.todo.append(spec)
+        redone.add(spec.run_id)
     _block_students(standing)
     return standing
 
@@ -147,14 +149,13 @@ def _stale_open_set(spec: RunSpec, record: Mapping[str, Any], prints: Mapping[st
 
 
 def _why_redo(
-    store: Store, spec: RunSpec, record: Mapping[str, Any], standing: Standing, retry_failed: bool
+    store: Store, spec: RunSpec, record: Mapping[str, Any], redone: set[str], retry_failed: bool
 ) -> str | None:
     result = record["result"]
     if result["status"] == "failed":
         return "it had failed" if retry_failed else None
     if spec.teacher is not None and result["status"] != "failed":
-        redone = any(other.run_id == spec.teacher for other in standing.todo)
-        found = None if redone else store.predictions(spec.teacher)
+        found = None if spec.teacher in redone else store.predictions(spec.teacher)
         if found is not None and found[1] != result["noise"]["relabel_sha256"]:
             return "its teacher's predictions are not those it was trained on"
     return None
@@ -175,11 +176,11 @@ def _tidy(store: Store, spec: RunSpec) -> list[str]:
 def _block_students(standing: Standing) -> None:
     """A student to do whose settled teacher did not finish cannot be trained."""
     ended = {**{i: r["result"]["status"] for i, r in standing.settled.items() if i not in standing.finished}}
-    for spec in list(standing.todo):
+    for spec in standing.todo:
         if spec.teacher in ended:
-            standing.todo.remove(spec)
             standing.blocked[spec.run_id] = f"its teacher {spec.teacher} {ended[spec.teacher]}"
             ended[spec.run_id] = "is blocked"
+    standing.todo = [spec for spec in standing.todo if spec.run_id not in standing.blocked]
 
 
 @dataclass(frozen=True)
@@ -221,13 +222,16 @@ def run_study(
     statuses = {run_id: record["result"]["status"] for run_id, record in standing.settled.items()}
     reasons: dict[str, str] = dict(standing.blocked)
     broken: str | None = None
+    failed_fast = False
 
     def note(event: Event) -> None:
+        nonlocal failed_fast
         if event["type"] == "settled":
             statuses[event["run_id"]] = event["status"]
             if event["status"] == "failed":
                 reasons[event["run_id"]] = event.get("error") or "failed"
-                if fail_fast:
+                if fail_fast and not stop.requested:
+                    failed_fast = True
                     stop.request()
         elif event["type"] == "blocked":
             reasons[event["run_id"]] = event["text"]
@@ -239,16 +243,16 @@ def run_study(
         finished = {run_id for run_id, status in statuses.items() if status == "finished"}
         queue = Queue(in_order(todo, session.folder, executor.parallel), finished)
         broken = executor.work(session, queue, note, stop)
-        if broken or stop.requested:
+        if broken:
             break
         todo = take_stock(session.store, [s for s in runs if s.teacher and s.run_id in standing.settled], {}).todo
         for spec in todo:
             standing.settled.pop(spec.run_id)
+            statuses.pop(spec.run_id, None)
     failed = {
         i: str(r["provenance"].get("error")) for i, r in standing.settled.items() if r["result"]["status"] == "failed"
     }
     counts = {name: sum(s == name for s in statuses.values()) for name in ("finished", "diverged", "failed")}
     counts["blocked"] = len([i for i in reasons if statuses.get(i) != "failed"])
     left = [spec for spec in runs if spec.run_id not in statuses and spec.run_id not in reasons]
-    failed_fast = fail_fast and any(status == "failed" for status in statuses.values())
     return Outcome(counts, failed | reasons, stop.requested and bool(left) and not failed_fast, broken, bool(left))

@@ -30,6 +30,7 @@ from noisybench.methods.task import Numerics, Task
 from noisybench.store import Store, damage, read_arrays
 from noisybench.train import record as records
 from noisybench.train.evaluation import Truth, closed_index, confusion, training_diagnostics
+from noisybench.train.machine import out_of_memory
 from noisybench.train.setup import Materials, gather, make_task, make_truth
 
 CLOSE = 0.01
@@ -57,7 +58,9 @@ def verify(home: Path, folder: DataFolder, *, device: str | None = None) -> Find
         _against_data(found, home, record, folder, device or device_for(record))
     except (NoisybenchError, OSError) as error:
         found.open.append(f"{error}")
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
         found.open.append("there is not enough memory to evaluate it")
     return found
 

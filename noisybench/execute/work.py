@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -73,7 +74,34 @@ def execute(
     session: Session, spec: RunSpec, observe: Callable[[Event], None], stop_after: Callable[[], float | None]
 ) -> Event:
     """Train one run and say how it ended: an event of type ``settled``, ``busy`` (another process has it),
-    ``interrupted`` (asked to stop; resumable) or ``broken`` (store or data cannot be used: nothing can go on)."""
+    ``interrupted`` (asked to stop; resumable) or ``broken`` (store or data cannot be used: nothing can go on).
+
+    Where this process cannot use its GPU any more, the event has a text under ``unfit``: whoever hands out runs must
+    give it no other."""
+    event = _execute(session, spec, observe, stop_after)
+    unfit = let_go(session.device)
+    return event if unfit is None else event | {"unfit": unfit}
+
+
+def let_go(device: str) -> str | None:
+    """Free what a run had on a GPU, which else stays until Python looks for cycles; returns why this process cannot
+    use the GPU any more (every run that it were given would fail), or None."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    gc.collect()
+    try:
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
+    except RuntimeError as error:
+        return f"{device} cannot be used: {str(error).partition(chr(10))[0]}"
+    return None
+
+
+def _execute(
+    session: Session, spec: RunSpec, observe: Callable[[Event], None], stop_after: Callable[[], float | None]
+) -> Event:
     from noisybench.train.record import write_failure
     from noisybench.train.trainer import Interrupted, train
 

@@ -12,7 +12,7 @@ from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
 from noisybench.errors import NoisybenchError
-from noisybench.execute.work import Event, Session, execute, load_code, load_plugins
+from noisybench.execute.work import Event, Session, execute, let_go, load_code, load_plugins
 from noisybench.spec import RunSpec
 
 
@@ -48,6 +48,10 @@ def main(connection: Connection, trace: Connection, session: Session, stop_at: S
     from noisybench.train.kept import adopt
 
     adopt(session.shared)
+    unfit = let_go(session.device)
+    if unfit is not None:
+        send({"type": "broken", "run_id": "", "text": unfit})
+        return
     send({"type": "ready", "run_id": ""})
     while (request := _receive(connection)) is not None:
         run_id, data = request

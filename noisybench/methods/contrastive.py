@@ -11,7 +11,6 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from noisybench.data.augment import parse_augment
 from noisybench.data.loader import Batch, Loader
 from noisybench.errors import InputError, ParameterError
 from noisybench.methods.algorithm import Algorithm, Phase
@@ -23,6 +22,7 @@ from noisybench.models.layers import global_average
 from noisybench.optim import build_schedule
 from noisybench.registry import Epochs, algorithm
 from noisybench.seeding import derive
+from noisybench.suite.augmentations import parse_augment
 
 PHASE = "self-supervised"
 BASE_TEMPERATURE = 0.07

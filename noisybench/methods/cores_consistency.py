@@ -12,7 +12,6 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
-from noisybench.data.augment import parse_augment
 from noisybench.data.loader import Batch, Loader
 from noisybench.methods.algorithm import Phase
 from noisybench.methods.cores import Cores
@@ -20,6 +19,7 @@ from noisybench.methods.one_network import divided_schedule
 from noisybench.methods.task import Task
 from noisybench.registry import Epochs, algorithm
 from noisybench.seeding import derive
+from noisybench.suite.augmentations import parse_augment
 
 STRONG = ("cutout", "randaugment")
 """Augmentations of the strong view alone."""

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from noisybench.data.augment import parse_augment
 from noisybench.errors import ParameterError
 from noisybench.methods.task import Task
+from noisybench.suite.augmentations import parse_augment
 
 
 def _written_out(steps: Any) -> Any:

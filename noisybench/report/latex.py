@@ -13,7 +13,7 @@ from noisybench.literature.tex import escape
 from noisybench.report import markdown, remarks, words
 from noisybench.report.grid import Column, Entry, Grid
 from noisybench.report.notes import Footnotes
-from noisybench.report.pair import NOT_STATED, Reason
+from noisybench.report.pair import Reason, footnotes_of
 from noisybench.report.published import Comparison, Partner
 from noisybench.report.results import Cell
 from noisybench.spec import at, component_mappings
@@ -126,7 +126,7 @@ def _published(grid: Grid, comparison: Comparison, label: str) -> str:
     caption = f"{escape(comparison.source.title)}{cited}: published accuracy in \\%, and in brackets the one measured "
     caption += "here minus the published" + (r", \ensuremath{\pm} its 95 \% interval (Welch)." if known else ".")
     caption += f" {escape(grid.dataset)}, {escape(grid.model)}."
-    shared = _texts([reason for reason in next(iter(partners.values())).reasons if reason in everywhere])
+    shared = footnotes_of([reason for reason in next(iter(partners.values())).reasons if reason in everywhere])
     below = [
         _prose(markdown.verdicts(comparison)),
         *([_prose(f"Of every pair: {'; '.join(shared)}.")] if shared else []),
@@ -137,19 +137,11 @@ def _published(grid: Grid, comparison: Comparison, label: str) -> str:
 def _pair(pair: Partner | None, everywhere: set[Reason], notes: Footnotes) -> str:
     if pair is None:
         return "--"
-    texts = _texts([reason for reason in pair.reasons if reason not in everywhere])
+    texts = footnotes_of([reason for reason in pair.reasons if reason not in everywhere])
     texts += [markdown.shown_row(pair)] if pair.alternatives else []
     difference = "--" if pair.difference is None else f"${words.signed(pair.difference)}$"
     half = "" if pair.half_width is None else rf" \ensuremath{{\pm}} {pair.half_width:.1f}"
     return f"{words.published(pair.score.acc)} ({difference}{half}){_mark(notes, texts)}"
-
-
-def _texts(found: Iterable[Reason]) -> list[str]:
-    """One text for each difference or doubt, one for all that the source does not state."""
-    found = list(found)
-    texts = [reason.text for reason in found if reason.kind != NOT_STATED]
-    absent = [reason.text for reason in found if reason.kind == NOT_STATED]
-    return [*texts, f"not stated by the source: {', '.join(absent)}"] if absent else texts
 
 
 # -- the parts of a table ---------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from noisybench.literature.words import ARCHITECTURES, FLIPS, RULES
 from noisybench.report import baseline, detection, overall, remarks, rules, testset, words
 from noisybench.report.grid import Entry, Grid
 from noisybench.report.notes import Footnotes
-from noisybench.report.pair import NOT_STATED, Reason
+from noisybench.report.pair import Reason, footnotes_of
 from noisybench.report.published import Comparison, Partner, alone_by_method
 from noisybench.report.statistics import summarise
 
@@ -148,6 +148,12 @@ def _overall(report: Report) -> list[str]:
     return ["## Over all data sets", table(["method", "mean rank"], rows), escape(" ".join(lines))]
 
 
+MEMORISED = (
+    "Of the training images with a wrong label, the share in % that the final network gives its wrong label "
+    "(memorised) and its true label (corrected). Mean over finished runs."
+)
+
+
 def memorised_rows(grid: Grid) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the memorised / corrected table, over the noises that flip labels; no rows where none does."""
     shares = {
@@ -181,8 +187,7 @@ def _memorised(grid: Grid) -> list[str]:
         return []
     return [
         "### Memorised / corrected",
-        "Of the training images with a wrong label, the share in % that the final network gives its wrong label "
-        "(memorised) and its true label (corrected). Mean over finished runs.",
+        MEMORISED,
         table([escape(text) for text in head], [[escape(text) for text in row] for row in rows]),
     ]
 
@@ -205,7 +210,7 @@ def _published(grid: Grid, comparison: Comparison, notes: Footnotes) -> list[str
         blocks.append(table(["method", *(escape(c.short) for c in grid.columns)], rows))
         shared = [reason for reason in next(iter(partners.values())).reasons if reason in everywhere]
         if shared:
-            blocks.append(f"Of every pair:{notes.mark(_texts(shared))}.")
+            blocks.append(f"Of every pair:{notes.mark(footnotes_of(shared))}.")
         blocks.append(escape(verdicts(comparison)))
     lonely = alone_by_method(comparison, grid)
     if lonely:
@@ -233,19 +238,12 @@ def verdicts(comparison: Comparison) -> str:
 def _pair(partner: Partner | None, everywhere: set[Reason], notes: Footnotes) -> str:
     if partner is None:
         return "–"
-    texts = _texts([reason for reason in partner.reasons if reason not in everywhere])
+    texts = footnotes_of([reason for reason in partner.reasons if reason not in everywhere])
     if partner.alternatives:
         texts.append(shown_row(partner))
     difference = "–" if partner.difference is None else words.signed(partner.difference)
     difference += "" if partner.half_width is None else f" ± {partner.half_width:.1f}"
     return f"{words.published(partner.score.acc)} ({difference}){notes.mark(texts)}"
-
-
-def _texts(found: Sequence[Reason]) -> list[str]:
-    """Footnotes of some reasons: one for each difference or doubt, one for all that is not stated."""
-    texts = [reason.text for reason in found if reason.kind != NOT_STATED]
-    absent = [reason.text for reason in found if reason.kind == NOT_STATED]
-    return [*texts, f"not stated by the source: {', '.join(absent)}"] if absent else texts
 
 
 def shown_row(partner: Partner) -> str:

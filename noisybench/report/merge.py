@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from noisybench.report.results import Cell, Run, Study, read_study
+from noisybench.report.results import Cell, Run, Study, read_study, seed_order
 from noisybench.spec import at, canonical_json
 
 SCHEDULE = ("epochs", "batch_size", "schedule", "warmup", "augment")
@@ -202,7 +202,9 @@ class _Merged:
                 runs[run.seed] = run
             elif mine.result is not None and run.result is not None and not _equal(mine.result, run.result):
                 shared.append(run.run_id)
-        self.cells[_place(cell)] = replace(there, runs=tuple(sorted(runs.values(), key=lambda run: _order(run.seed))))
+        self.cells[_place(cell)] = replace(
+            there, runs=tuple(sorted(runs.values(), key=lambda run: seed_order(run.seed)))
+        )
 
 
 def _place(cell: Cell) -> Place:
@@ -237,7 +239,3 @@ def _schedule(cell: Cell) -> dict[str, str]:
 
 def _equal(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     return canonical_json(first) == canonical_json(second)
-
-
-def _order(seed: str) -> tuple[int, str]:
-    return (int(seed), seed) if seed.lstrip("-").isdigit() else (0, seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,14 @@ class Reason:
     key: str
     kind: str
     text: str
+
+
+def footnotes_of(found: Iterable[Reason]) -> list[str]:
+    """Texts of some reasons: one for each difference or doubt, one for all that the source does not state."""
+    found = list(found)
+    texts = [reason.text for reason in found if reason.kind != NOT_STATED]
+    absent = [reason.text for reason in found if reason.kind == NOT_STATED]
+    return [*texts, f"not stated by the source: {', '.join(absent)}"] if absent else texts
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from noisybench.errors import InputError, StoreError
+from noisybench.files import parse_json, read_bytes
 from noisybench.report.mixing import left_out
 from noisybench.spec import at, sha256_of
 
@@ -143,8 +144,11 @@ def _read_plan(run_dir: Path) -> Mapping[str, Any]:
         what = "no plan.json there" if run_dir.is_dir() else "no such folder"
         raise InputError(f"{run_dir} is no results folder of a suite: {what}{hint}")
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        data = read_bytes(path)
+        plan = json.loads(data)
+        if isinstance(plan, dict) and "sha256" in plan:
+            plan = parse_json(data)
+    except (ValueError, RecursionError, OSError) as error:
         raise StoreError(f"{path} is damaged: {error}") from error
     if not isinstance(plan, dict):
         raise StoreError(f"{path} is damaged: not a mapping")
@@ -198,7 +202,7 @@ def _cell(
     cell: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]], status: Mapping[str, str], run_dir: Path
 ) -> Cell:
     runs = []
-    for seed, run_id in sorted(cell["runs"].items(), key=lambda item: _seed_order(item[0])):
+    for seed, run_id in sorted(cell["runs"].items(), key=lambda item: seed_order(item[0])):
         record = records.get(run_id)
         provenance = None if record is None else record.get("provenance") or {}
         runs.append(
@@ -226,7 +230,8 @@ def _cell(
     )
 
 
-def _seed_order(seed: str) -> tuple[int, str]:
+def seed_order(seed: str) -> tuple[int, str]:
+    """Sorts seeds, which are text in a plan, as numbers."""
     return (int(seed), seed) if seed.lstrip("-").isdigit() else (0, seed)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from noisybench.suite.edits import parse_value
 from noisybench.suite.expand import Expansion
-from noisybench.suite.plan import build_plan, check_plan
+from noisybench.suite.plan import build_plan, check_plan, run_names
 from noisybench.suite.resolve import resolve_dataset
 from noisybench.suite.select import select
 from noisybench.suite.shipped import shipped_suites
@@ -27,6 +27,7 @@ __all__ = [
     "parse_value",
     "render",
     "resolve_dataset",
+    "run_names",
     "select",
     "shipped_suites",
     "smoke_suite",

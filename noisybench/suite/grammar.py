@@ -15,14 +15,13 @@ from noisybench import registry
 from noisybench.errors import ParameterError
 from noisybench.registry import STRICT, Epochs
 from noisybench.spec import SLOTS, Slot
+from noisybench.suite.augmentations import parse_augment
 
 MAX_RUNS = 100_000
 """A suite that asks for more is a slip of the pen."""
 
 
 def _augmentations(value: Any) -> Any:
-    from noisybench.data.augment import parse_augment
-
     if not isinstance(value, list):
         raise ValueError("must be a list of augmentations, e.g. [crop, flip]")
     try:
@@ -200,8 +199,6 @@ class Block:
     def validate(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """All keys with their values or defaults; ParameterError with the key otherwise."""
         if isinstance(values.get("augment"), list) and "augment" in self.keys:
-            from noisybench.data.augment import parse_augment
-
             try:
                 parse_augment(values["augment"])
             except ParameterError as error:

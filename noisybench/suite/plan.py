@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from noisybench.errors import PlanConflict, StoreError
@@ -15,6 +15,18 @@ from noisybench.suite.expand import Expansion
 def build_plan(expansion: Expansion) -> dict[str, Any]:
     """The plan as it is stored, read back by reports."""
     return copy.deepcopy({**expansion.header, "cells": list(expansion.cells)})
+
+
+def run_names(cells: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Run id -> ``SAM, symmetric 40 %, seed 1`` (data set and model where there are several), of a plan's cells."""
+    cells = list(cells)
+    several = {key: len({cell[key] for cell in cells}) > 1 for key in ("dataset", "model")}
+    names = {}
+    for cell in cells:
+        parts = [cell["variant"], cell["noise"], *(cell[key] for key in ("dataset", "model") if several[key])]
+        for seed, run_id in cell["runs"].items():
+            names[str(run_id)] = ", ".join([*parts, f"seed {seed}"])
+    return names
 
 
 def check_plan(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:

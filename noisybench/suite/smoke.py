@@ -7,6 +7,8 @@ from typing import Any
 
 from noisybench import registry
 from noisybench.spec import component_mappings
+from noisybench.suite.grammar import COMMON
+from noisybench.suite.stand_in import synthetic_like
 
 EPOCHS, TRAIN, TEST, BATCH = 3, 200, 100, 32
 """At most this many epochs, training and test images (20 and 10 a class of ten), images a batch."""
@@ -19,8 +21,6 @@ def shrink(data: Mapping[str, Any], available: Callable[[Mapping[str, Any]], boo
     dataset["test_subset"] = min(dataset["test_subset"] or TEST, TEST)
     synthetic = not available(data["dataset"])
     if synthetic:
-        from noisybench.data import synthetic_like
-
         dataset = synthetic_like(dataset)
     noise = dict(data["noise"])
     open_set = noise.get("open_set")
@@ -50,9 +50,7 @@ def shrink(data: Mapping[str, Any], available: Callable[[Mapping[str, Any]], boo
 
 def _other(block: Mapping[str, Any]) -> dict[str, Any]:
     """Synthetic images in place of those that open-set noise takes: not those of the synthetic data set itself."""
-    from noisybench.data import COMMON_KEYS, synthetic_like
-
-    made = {key: value for key, value in synthetic_like(block).items() if key not in COMMON_KEYS}
+    made = {key: value for key, value in synthetic_like(block).items() if key not in COMMON["dataset"].keys}
     return {**made, "seed": 1}
 
 

@@ -20,6 +20,7 @@ import torch
 
 from noisybench.errors import InputError, StoreError
 from noisybench.store import read_bytes, set_aside, write_atomic
+from noisybench.train.machine import out_of_memory
 
 NAME, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 T = TypeVar("T")
@@ -80,8 +81,24 @@ def epochs_done(folder: Path) -> int | None:
 
 
 def load(folder: Path, *, device: str) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest checkpoint that is whole, or None; and one line for each damaged file, which is set aside."""
-    return _first_whole(folder, lambda data: _state(data, device))
+    """The newest checkpoint that is whole, or None; and one line for each damaged file, which is set aside.
+
+    On a GPU what was saved from one goes there and what a method keeps in the computer's own memory stays there; all
+    of it goes there where it was saved on a CPU. Whatever the GPU raises is no damage.
+    """
+    found, problems = _first_whole(folder, _state)
+    if found is None:
+        return None, problems
+    state, body = found
+    if torch.device(device).type == "cuda":
+        everything = not str(state.get("numerics", {}).get("device")).startswith("cuda")
+        state = torch.load(io.BytesIO(body), map_location=_placing(device, everything), weights_only=True)
+    return state, problems
+
+
+def _placing(device: str, everything: bool) -> Callable[[Any, str], Any]:
+    """Where torch puts a storage, by where it was saved."""
+    return lambda storage, place: storage.to(device=device) if everything or place.startswith("cuda") else storage
 
 
 def _first_whole(folder: Path, read: Callable[[bytes], T]) -> tuple[T | None, list[str]]:
@@ -111,18 +128,17 @@ def _body(data: bytes) -> bytes:
     return body
 
 
-def _state(data: bytes, device: str) -> dict[str, Any]:
+def _state(data: bytes) -> tuple[dict[str, Any], bytes]:
+    body = _body(data)
     try:
-        state = torch.load(io.BytesIO(_body(data)), map_location=device, weights_only=True)
-    except (MemoryError, torch.OutOfMemoryError, _Damaged):
-        raise
+        state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except Exception as error:  # a whole file that torch cannot read: another torch version wrote it
-        if "allocate memory" in str(error):
+        if out_of_memory(error):
             raise
         raise _Damaged(f"cannot be read ({str(error).partition(chr(10))[0]})") from error
     if not isinstance(state, dict):
         raise _Damaged("does not hold a checkpoint")
-    return state
+    return state, body
 
 
 def remove(folder: Path) -> None:

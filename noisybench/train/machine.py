@@ -22,6 +22,11 @@ def now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Memory ran out, the computer's or the GPU's: torch and numpy say so in three ways."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
+
+
 def environment(device: str) -> dict[str, str]:
     """What must stay the same for bitwise equality: versions and processor."""
     return {**_versions(), "device": device_name(device)}

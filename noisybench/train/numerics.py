@@ -37,9 +37,14 @@ def choose_device(wanted: str) -> str:
     try:
         device = torch.device(wanted)
     except RuntimeError:
-        raise InputError(f"--device {wanted}: no such kind of device; use auto, cpu, cuda or cuda:N") from None
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"--device {wanted}: no such kind of device; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"--device {wanted}: this machine has no CUDA device that torch can use")
+    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise InputError(f"--device {wanted}: the last CUDA device of this machine is cuda:{last}")
     return str(device)
 
 
@@ -47,7 +52,10 @@ def choose_device(wanted: str) -> str:
 def device_name(device: str) -> str:
     """The GPU's or the processor's name, for records."""
     if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
+        try:
+            return torch.cuda.get_device_name(device)
+        except RuntimeError:  # one that broke while a worker had it
+            return device
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

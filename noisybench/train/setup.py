@@ -161,12 +161,12 @@ def make_task(materials: Materials, numerics: Numerics, check_stop: Any) -> Task
 
     def oracle() -> Oracle:
         wrong = materials.flipped | materials.open_set.mask
-        return Oracle(float(wrong.mean()), as_tensor(dataset.train_labels))
+        return Oracle(float(wrong.mean()), as_tensor(dataset.train_labels).clone())
 
     return Task(
         materials.spec,
         images=as_tensor(materials.open_set.images),
-        labels=as_tensor(materials.labels),
+        labels=as_tensor(materials.labels).clone(),  # an algorithm may correct them
         index=as_tensor(materials.index),
         holdout=as_tensor(materials.holdout),
         num_classes=dataset.num_classes,
@@ -179,7 +179,7 @@ def make_task(materials: Materials, numerics: Numerics, check_stop: Any) -> Task
 
 
 def make_truth(materials: Materials, device: torch.device) -> tuple[Truth, tuple[Tensor, Tensor]]:
-    """Injected and clean labels, and the test set, on the device; the trainer's own."""
+    """Injected and clean labels, and the test set, on the device; the trainer's own, nothing that a task has."""
     dataset = materials.dataset
     truth = Truth(
         torch.from_numpy(materials.noise.labels).to(device),

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from noisybench.data.augment import cut_out, draw_augment, move, normalise, parse_augment
+from noisybench.data.augment import cut_out, draw_augment, move, normalise
 from noisybench.errors import ParameterError
+from noisybench.suite.augmentations import parse_augment
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (40, 3, 7, 5), dtype=np.uint8))  # not square
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from noisybench.data import Loader
-from noisybench.data.augment import draw_augment, parse_augment, transform
+from noisybench.data.augment import draw_augment, transform
 from noisybench.data.colour import draw_jitter, grey, greyed, hue_turned, jittered
 from noisybench.errors import ParameterError
 from noisybench.seeding import Draws
+from noisybench.suite.augmentations import parse_augment
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (40, 3, 4, 5), dtype=np.uint8))
 

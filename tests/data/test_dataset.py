@@ -21,11 +21,11 @@ from noisybench.data import (
     load_dataset,
     prepare,
     split_holdout,
-    synthetic_like,
     take_subset,
 )
 from noisybench.data.dataset import long_tail
 from noisybench.errors import DataError, UnknownName
+from noisybench.suite.stand_in import synthetic_like
 
 
 def made(train: np.ndarray, test: np.ndarray | None = None, classes: int = 3, **more: object) -> Dataset:

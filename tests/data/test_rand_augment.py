@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from noisybench.data.augment import check_augment, draw_augment, parse_augment
+from noisybench.data.augment import check_augment, draw_augment
 from noisybench.data.loader import Loader
 from noisybench.data.rand_augment import GEOMETRIC, OPERATIONS, draw_rand_augment, rand_augment
 from noisybench.errors import ParameterError
 from noisybench.seeding import Draws
+from noisybench.suite.augmentations import parse_augment
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "rand_augment.json").read_text())
 IMAGE = torch.tensor(REFERENCE["image"], dtype=torch.uint8).permute(2, 0, 1)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from noisybench.data.augment import draw_augment, parse_augment, transform
+from noisybench.data.augment import draw_augment, transform
 from noisybench.data.resized_crop import draw_windows, resized_crop
 from noisybench.seeding import Draws
+from noisybench.suite.augmentations import parse_augment
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (60, 3, 9, 6), dtype=np.uint8))  # not square
 

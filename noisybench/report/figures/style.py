@@ -69,10 +69,6 @@ class Pens:
             f" Drawn are the {len(self.methods)} methods with the highest means; {self.left_out} more are in the table."
         )
 
-    def best(self, most: int) -> dict[str, Pen]:
-        """The first ``most`` in the table's order."""
-        return dict(list(self.methods.items())[:most])
-
 
 def choose_methods(grid: Grid) -> Pens:
     """All methods with a mean, or the highest of them (over their columns) and the first, the usual baseline."""

@@ -143,11 +143,7 @@ def _tables(
         out.append(Plain("The test set's own part", testset.meaning(images), head, rows, []))
     head, rows = markdown.memorised_rows(grid)
     if rows:
-        meaning = (
-            "Of the training images with a wrong label, the share in % that the final network gives its wrong label "
-            "(memorised) and its true label (corrected). Mean over finished runs."
-        )
-        out.append(Plain("Memorised / corrected", meaning, head, rows, []))
+        out.append(Plain("Memorised / corrected", markdown.MEMORISED, head, rows, []))
     head, rows = detection.table_rows(grid)
     if rows:
         out.append(Plain(detection.TITLE, detection.MEANING, head, rows, []))

@@ -9,7 +9,7 @@ from noisybench.report import remarks, words
 from noisybench.report.grid import Column, Entry, Grid
 from noisybench.report.markdown import shown_row, verdicts
 from noisybench.report.notes import Footnotes
-from noisybench.report.pair import NOT_STATED, Reason
+from noisybench.report.pair import Reason, footnotes_of
 from noisybench.report.published import Comparison, Partner
 
 BEST, TIED = "★", "≈"
@@ -109,7 +109,7 @@ def table(
             f"{comparison.source.name}: {comparison.source.title}",
             verdicts(comparison),
             any(partner.half_width is not None for partner in comparison.partners.values()),
-            _letters(notes, _texts(everywhere)),
+            _letters(notes, footnotes_of(everywhere)),
         )
         for comparison, everywhere in zip(comparisons, shared, strict=True)
         if comparison.partners
@@ -144,7 +144,7 @@ def _place(
 
 
 def _published(source: str, partner: Partner, everywhere: Sequence[Reason], notes: Footnotes) -> Published:
-    texts = _texts([reason for reason in partner.reasons if reason not in everywhere])
+    texts = footnotes_of([reason for reason in partner.reasons if reason not in everywhere])
     if partner.alternatives:
         texts.append(shown_row(partner))
     sign, meaning = VERDICTS[partner.verdict]
@@ -161,12 +161,6 @@ def _shared(comparison: Comparison) -> list[Reason]:
         return []
     common = set.intersection(*(set(partner.reasons) for partner in partners))
     return [reason for reason in partners[0].reasons if reason in common]
-
-
-def _texts(found: Sequence[Reason]) -> list[str]:
-    texts = [reason.text for reason in found if reason.kind != NOT_STATED]
-    absent = [reason.text for reason in found if reason.kind == NOT_STATED]
-    return [*texts, f"not stated by the source: {', '.join(absent)}"] if absent else texts
 
 
 def _letters(notes: Footnotes, texts: Sequence[str]) -> tuple[str, ...]:
