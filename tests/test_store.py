@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from noisybench.errors import StoreError
-from noisybench.store import Store, read_arrays, read_json, set_aside, write_arrays, write_atomic
+from noisybench.store import Store, append_text, read_arrays, read_json, set_aside, write_arrays, write_atomic
 
 RESULT = {"spec": {"seed": 0}, "status": "finished", "test_accuracy": {"last": 90.0}}
 
@@ -117,3 +117,8 @@ def test_files_get_the_users_own_permissions(tmp_path):
     (tmp_path / "plain").write_bytes(b"")
     write_atomic(tmp_path / "file.json", b"x")
     assert (tmp_path / "file.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_log_takes_any_text(tmp_path):
+    append_text(tmp_path / "run.log", "größer \udce9\n")
+    assert (tmp_path / "run.log").read_bytes().decode() == "größer \\udce9\n"

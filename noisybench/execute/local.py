@@ -219,7 +219,7 @@ class Crew:
         if spec is None or self.stop.requested:
             return
         if hand.ready:
-            self._count_death(spec.run_id, why)
+            self._count_death(spec.run_id)
         if self.deaths[spec.run_id] < DEATHS:
             text = f"its worker {why}; it goes on from its last checkpoint"
             self.observe({"type": "log", "run_id": spec.run_id, "text": text})
@@ -228,10 +228,10 @@ class Crew:
         reason = f"its worker {why}, {DEATHS} times without a newer checkpoint in between"
         self._take(spec, settle_for(self.session, spec, reason, words))
 
-    def _count_death(self, run_id: str, why: str) -> None:
-        """Deaths between which a run gets on are not its fault, unless it ran out of memory."""
+    def _count_death(self, run_id: str) -> None:
+        """Deaths between which a run gets on are not counted together: it will end."""
         done = epochs_done(self.session.store.folder(run_id)) or 0
-        if done > self.reached.get(run_id, 0) and "memory" not in why:
+        if done > self.reached.get(run_id, 0):
             self.deaths[run_id] = 0
         self.reached[run_id] = max(done, self.reached.get(run_id, 0))
         self.deaths[run_id] += 1

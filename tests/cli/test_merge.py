@@ -181,3 +181,23 @@ def test_who_trains_a_run_elsewhere_is_not_copied(nb) -> None:
     copied = {path.name for path in Path("c/tiny", home.name).iterdir()}
     assert "record.json" in copied
     assert not copied & {"running.json", "record.json.old"}
+
+
+def test_a_damaged_run_of_the_folder_that_is_filled_is_replaced_by_a_whole_one(nb) -> None:
+    first, second = run(nb, "a"), run(nb, "b")
+    for damaged in (sorted(first.glob("*/curves.npz"))[0], sorted(first.glob("*/record.json"))[1]):
+        damaged.write_bytes(damaged.read_bytes()[:-20])
+    code, out, _ = nb("merge", str(second), "--into", str(first))
+    assert code == 0
+    assert "2 runs copied" in out
+    assert out.count("set aside as") == 2
+    assert hashes(first) == hashes(second)
+    assert len(list(first.glob("*/*.corrupt*"))) == 2
+
+
+def test_a_run_that_failed_before_it_had_a_spec_is_copied(nb) -> None:
+    first = run(nb, "a")
+    failed = change(first, "failed")
+    (first / failed / "spec.json").unlink()
+    assert nb("merge", str(first), "--into", "c/tiny")[0] == 0
+    assert hashes(Path("c/tiny")) == hashes(first)

@@ -11,7 +11,9 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from small_runs import small_spec
 
 from noisybench.execute.executor import Stop
@@ -19,8 +21,10 @@ from noisybench.execute.local import Local, run_here
 from noisybench.execute.queue import Queue
 from noisybench.execute.study import Outcome, run_study, take_stock
 from noisybench.execute.work import Session
+from noisybench.methods.task import Numerics
 from noisybench.spec import RunSpec
-from noisybench.store import Store
+from noisybench.store import Store, write_arrays
+from noisybench.train.setup import gather, make_task, make_truth
 
 
 @pytest.fixture
@@ -110,8 +114,6 @@ def test_a_teacher_without_predictions_is_redone_and_its_student_kept(session, d
 
 
 def test_a_student_is_redone_when_its_teachers_predictions_changed(session):
-    from noisybench.store import write_arrays
-
     runs = teacher_and_student()
     train_all(session, runs)
     labels, _ = session.store.predictions(runs[0].run_id)
@@ -122,6 +124,64 @@ def test_a_student_is_redone_when_its_teachers_predictions_changed(session):
     session.store.write_record(runs[0].run_id, record["result"], record["provenance"])
     standing = take_stock(session.store, runs, {})
     assert [spec.run_id for spec in standing.todo] == [runs[1].run_id]
+
+
+@pytest.mark.parametrize("asked", ["at the end of the first round", "in the second round"])
+def test_a_student_that_is_left_to_be_redone_is_not_counted_as_finished(session, asked):
+    """Somebody asks to stop after a redone teacher has got other predictions than its student was trained on."""
+    runs = teacher_and_student()
+    train_all(session, runs)
+    teacher, student = (spec.run_id for spec in runs)
+    (session.store.folder(teacher) / "predictions.npz").unlink()
+    standing, stop, rounds = take_stock(session.store, runs, {}), Stop(), []
+
+    class Otherwise:
+        parallel = 1
+
+        def work(self, session, queue, observe, stop):
+            rounds.append([spec.run_id for spec in queue.waiting])
+            if len(rounds) == 1:
+                kept = session.store.folder(teacher) / "record.json.old"
+                record = json.loads(kept.read_text())
+                labels = np.zeros(300, dtype=np.uint8)
+                content = write_arrays(kept.with_name("predictions.npz"), {"train": labels, "test": labels[:100]})
+                files = record["provenance"]["files"] | {"predictions.npz": content}
+                session.store.write_record(teacher, record["result"], record["provenance"] | {"files": files})
+                observe({"type": "settled", "run_id": teacher, "status": "finished"})
+            if len(rounds) == 2 or asked == "at the end of the first round":
+                stop.request()
+
+    outcome = run_study(session, runs, standing, lambda event: None, stop, Otherwise())
+    assert rounds == ([[teacher]] if asked == "at the end of the first round" else [[teacher], [student]])
+    assert outcome.counts["finished"] == 1
+    assert outcome.interrupted
+    assert outcome.exit_code == 130
+
+
+def test_an_interrupt_is_no_stop_at_an_older_failure(session):
+    runs = [small_spec({"method.loss": {"name": "gce", "q": 0.7}, "seed": seed}) for seed in range(2)]
+    session.store.folder(runs[0].run_id).mkdir(parents=True)
+    session.store.write_record(runs[0].run_id, {"status": "failed", "data": None, "noise": None}, {"error": "long ago"})
+    stop = Stop()
+    stop.request()
+    standing = take_stock(session.store, runs, {})
+    outcome = run_study(session, runs, standing, lambda event: None, stop, Local(0), fail_fast=True)
+    assert (outcome.interrupted, outcome.exit_code) == (True, 130)
+
+
+def test_algorithms_cannot_reach_what_they_are_judged_by(session):
+    """In place, on a CPU, where nothing is copied on its way to the device."""
+    spec = small_spec()
+    materials = gather(spec.data, session.folder, session.store)
+    task = make_task(materials, Numerics("cpu", "fp32", False, 1, False), lambda: None)
+    truth, _ = make_truth(materials, task.device)
+    before = truth.noisy.clone(), truth.clean.clone(), materials.noise.labels.copy()
+    task.labels.fill_(0)
+    task._oracle().clean_labels.fill_(0)
+    assert torch.equal(truth.noisy, before[0])
+    assert torch.equal(truth.clean, before[1])
+    assert (materials.noise.labels == before[2]).all()
+    assert gather(spec.data, session.folder, session.store).noise.labels.any()
 
 
 def test_other_data_under_the_same_name_stops_everything(session):

@@ -12,6 +12,7 @@ from studies import cell, plan, record, store
 from noisybench.errors import InputError, StoreError
 from noisybench.report.results import read_study
 from noisybench.spec import sha256_of
+from noisybench.store import Store
 
 
 def statuses(folder: Path) -> dict[str, int]:
@@ -141,3 +142,14 @@ def test_a_plan_cannot_name_folders_outside_the_store(tmp_path: Path, run_id: st
     sgd["runs"]["0"] = run_id
     with pytest.raises(StoreError, match="is no run id"):
         read_study(store(tmp_path / "s", plan([sgd]), []))
+
+
+def test_a_plan_that_was_changed_by_hand_is_damaged(tmp_path: Path) -> None:
+    Store(tmp_path).write_plan(plan([cell("SGD", 0.4)]))
+    read_study(tmp_path)
+    path = tmp_path / "plan.json"
+    text = path.read_text()
+    assert '"last"' in text
+    path.write_text(text.replace('"last"', '"best"'))
+    with pytest.raises(StoreError, match="its checksum does not match"):
+        read_study(tmp_path)

@@ -14,6 +14,7 @@ from noisybench.methods import task as task_module
 from noisybench.methods.compiled import compiled
 from noisybench.train import numerics
 from noisybench.train.numerics import (
+    choose_device,
     choose_numerics,
     cuda_settings,
     gradient_images,
@@ -151,6 +152,20 @@ def test_compiled_networks_of_one_shape_share_their_code_and_agree_with_eager():
         assert all(weight.grad is None for weight in model.parameters())
         torch.testing.assert_close(network(images), model(images), rtol=1e-4, atol=1e-4)
     assert counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "gpu", "cuda:x"])
+def test_only_devices_that_can_train_are_taken(device):
+    with pytest.raises(InputError, match=f"--device {device}: no such kind of device; use auto, cpu, cuda or cuda:N"):
+        choose_device(device)
+
+
+def test_the_number_of_a_gpu_is_checked(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == "cuda:1"
+    with pytest.raises(InputError, match="--device cuda:2: the last CUDA device of this machine is cuda:1"):
+        choose_device("cuda:2")
 
 
 @pytest.fixture

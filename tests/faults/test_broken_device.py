@@ -1,0 +1,136 @@
+"""A GPU that breaks: what it costs, and what it must not be taken for. No GPU is needed; broken ones are played."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from disturbed import study
+from small_runs import small_spec, stopped_after
+
+from noisybench.data import DataFolder
+from noisybench.execute import work
+from noisybench.execute.executor import Stop
+from noisybench.execute.local import run_here
+from noisybench.execute.queue import Queue
+from noisybench.train import checkpoint
+
+BREAKING = '''
+"""A loss that breaks the device, for good, of the process that computes it; whatever is trained there then fails."""
+
+from torch.nn.functional import cross_entropy
+
+from noisybench.execute import work
+from noisybench.registry import loss
+
+broken = []
+work.let_go = lambda device: "cuda:0 cannot be used: device-side assert" if broken else None
+
+
+@loss("breaking")
+def breaking(logits, labels):
+    """Breaks the device."""
+    broken.append(True)
+    raise RuntimeError("device-side assert")
+
+
+@loss("careful")
+def careful(logits, labels):
+    """Cross entropy, where the device works."""
+    if broken:
+        raise RuntimeError("device-side assert")
+    return cross_entropy(logits, labels, reduction="none")
+'''
+
+
+@pytest.fixture
+def breaking(session, tmp_path, monkeypatch):
+    """A session with the plug-in, a run that breaks the device and two that only want to be trained."""
+    from noisybench import registry
+
+    monkeypatch.setattr(work, "let_go", work.let_go)  # put back afterwards: the plug-in changes it
+    plugin = tmp_path / "breaking.py"
+    plugin.write_text(BREAKING)
+    registry.load_plugin(plugin)
+    runs = [small_spec({"method.loss": {"name": "breaking"}})]
+    runs += [small_spec({"method.loss": {"name": "careful"}, "seed": seed}) for seed in range(2)]
+    return replace(session, plugins=(str(plugin),)), runs
+
+
+def test_a_run_that_breaks_its_workers_gpu_costs_itself(breaking, fast_workers):
+    session, runs = breaking
+    events = []
+    outcome, _ = study(session, runs, workers=1, observe=events.append)
+    assert outcome.counts == {"finished": 2, "diverged": 0, "failed": 1, "blocked": 0}
+    assert outcome.failures == {runs[0].run_id: "RuntimeError: device-side assert"}
+    assert not [event for event in events if "died" in event.get("text", "")], "nobody's worker died"
+
+
+def test_a_command_without_workers_ends_where_its_gpu_broke(breaking):
+    session, runs = breaking
+    session.root.mkdir(parents=True, exist_ok=True)
+    said = run_here(session, Queue(list(runs), set()), lambda event: None, Stop())
+    assert said == "cuda:0 cannot be used: device-side assert"
+    assert session.store.read_record(runs[0].run_id)["result"]["status"] == "failed"
+    assert [session.store.read_record(spec.run_id) for spec in runs[1:]] == [None, None], "to be trained another time"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and it works")
+def test_a_gpu_that_cannot_be_used_is_no_damage_of_a_checkpoint(store, tmp_path):
+    spec = small_spec()
+    stopped_after(spec, store, DataFolder(tmp_path, None), 2)
+    home = store.folder(spec.run_id)
+    before = sorted(path.name for path in home.iterdir())
+    with pytest.raises((RuntimeError, AssertionError)):
+        checkpoint.load(home, device="cuda")
+    assert sorted(path.name for path in home.iterdir()) == before
+    assert checkpoint.load(home, device="cpu")[0]["progress"]["rows"]
+
+
+def test_what_a_method_keeps_in_the_computers_memory_stays_there():
+    class Storage:
+        def to(self, *, device):
+            return f"moved to {device}"
+
+    kept = Storage()
+    place = checkpoint._placing("cuda:1", everything=False)
+    assert place(kept, "cpu") is kept
+    assert place(kept, "cuda:0") == "moved to cuda:1"
+    assert checkpoint._placing("cuda:1", everything=True)(kept, "cpu") == "moved to cuda:1"
+
+
+DYING = """
+import os
+import signal
+from pathlib import Path
+
+import noisybench.train.trainer as trainer
+
+save = trainer.Run.save_when_due
+trainer.CHECKPOINT_SECONDS = trainer.CHECKPOINT_COST = 0.0
+
+
+def saved(run):
+    save(run)
+    mark = Path({folder!r}) / str(len(run.progress.rows))
+    if not mark.exists() and len(run.progress.rows) < run.epochs:
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+trainer.Run.save_when_due = saved
+"""
+
+
+def test_a_run_that_gets_on_between_the_deaths_of_its_workers_finishes(session, fast_workers, tmp_path):
+    (tmp_path / "marks").mkdir()
+    plugin = tmp_path / "dying.py"
+    plugin.write_text(DYING.format(folder=str(tmp_path / "marks")))
+    spec = small_spec({"training.epochs": 4})
+    events = []
+    outcome, _ = study(replace(session, plugins=(str(plugin),)), [spec], workers=1, observe=events.append)
+    assert outcome.counts["finished"] == 1
+    assert sum("goes on from its last checkpoint" in event.get("text", "") for event in events) == 3
+    assert not math.isnan(session.store.read_record(spec.run_id)["result"]["test_accuracy"]["last"])
