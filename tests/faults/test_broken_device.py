@@ -26,7 +26,14 @@ from noisybench.execute import work
 from noisybench.registry import loss
 
 broken = []
-work.let_go = lambda device: "cuda:0 cannot be used: device-side assert" if broken else None
+
+
+def told(device):
+    """What a GPU that broke says."""
+    return "cuda:0 cannot be used: device-side assert" if broken else None
+
+
+work.let_go = told
 
 
 @loss("breaking")
@@ -54,6 +61,9 @@ def breaking(session, tmp_path, monkeypatch):
     plugin = tmp_path / "breaking.py"
     plugin.write_text(BREAKING)
     registry.load_plugin(plugin)
+    own = registry.get("loss", "breaking").target.__globals__  # loaded once a process
+    own["broken"].clear()
+    monkeypatch.setattr(work, "let_go", own["told"])
     runs = [small_spec({"method.loss": {"name": "breaking"}})]
     runs += [small_spec({"method.loss": {"name": "careful"}, "seed": seed}) for seed in range(2)]
     return replace(session, plugins=(str(plugin),)), runs
