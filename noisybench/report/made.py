@@ -97,7 +97,13 @@ def text_of(value: Any) -> str:
 def differences(settings: Mapping[str, Any]) -> Iterator[Difference]:
     """Every setting that is not its default, in the order of the settings; components by name first."""
     for block, value in settings.items():
-        yield from _within(value, block)
+        yield from _of_block(block, json.dumps(value))
+
+
+@functools.lru_cache(maxsize=4096)
+def _of_block(block: str, settings: str) -> tuple[Difference, ...]:
+    """Of one block, given as JSON; most cells share most blocks."""
+    return tuple(_within(json.loads(settings), block))
 
 
 def _within(node: Any, path: str) -> Iterator[Difference]:
@@ -149,6 +155,8 @@ def component_defaults(family: str, name: str) -> Mapping[str, Any] | None:
 
 
 def _same(first: Any, second: Any) -> bool:
+    if type(first) is type(second) and isinstance(first, (str, bool, int, type(None))):
+        return bool(first == second)
     try:
         return canonical_json(first) == canonical_json(second)
     except (TypeError, ValueError):
