@@ -77,6 +77,11 @@ class Component:
         fields: dict[str, Any] = {}
         for name, parameter in inspect.signature(function).parameters.items():
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+                if parameter.default is not inspect.Parameter.empty:
+                    raise InputError(
+                        f"{self.family} '{self.name}': '{name}' has a default but is no keyword-only parameter; write "
+                        f"'*' before it, so that suites can set it"
+                    )
                 continue
             if name not in hints:
                 raise TypeError(f"{self.family} '{self.name}': parameter '{name}' has no type; it is the YAML schema")
@@ -167,6 +172,7 @@ def register(
     """
 
     def decorate(target: Any) -> Any:
+        _check_shape(family, name, target)
         key = (family, name)
         new = Component(family, name, target, cite, version, _origin[-1], traits)
         old = _components.get(key)
@@ -181,6 +187,15 @@ def register(
         return target
 
     return decorate
+
+
+def _check_shape(family: str, name: str, target: Any) -> None:
+    """InputError for what cannot be a component: better here than in the middle of a study."""
+    if family == "algorithm" and not all(hasattr(target, part) for part in ("phases", "train_epoch", "predict")):
+        raise InputError(
+            f"algorithm '{name}': must be a class derived from noisybench.methods.algorithm.Algorithm "
+            "(or OneNetwork); README, 'Add a method in one file', has an example"
+        )
 
 
 dataset = functools.partial(register, "dataset")

@@ -177,3 +177,18 @@ def test_importing_the_package_and_asking_for_help_imports_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "run" in done.stdout
+
+
+def test_what_cannot_be_an_algorithm_is_refused_at_once():
+    with pytest.raises(InputError, match=r"algorithm 'mine': must be a class derived from noisybench\.methods\.algorithm"):
+        registry.algorithm("mine")(lambda task: None)
+    assert ("algorithm", "mine") not in registry._components
+
+
+def test_a_setting_that_suites_could_not_reach_is_refused():
+    def mine(logits, labels, factor: float = 0.5):
+        """A loss whose factor could be given by place."""
+
+    component = registry.Component("loss", "mine", mine)
+    with pytest.raises(InputError, match=r"loss 'mine': 'factor' has a default but is no keyword-only parameter"):
+        _ = component.parameters

@@ -49,7 +49,7 @@ def report(
         list[Path], typer.Argument(metavar="RUNS...", help="Folders of suites, e.g. runs/quickstart; several merge.")
     ],
     accuracy: Annotated[str | None, typer.Option(help="Selection rule: last, last10, validation or best.")] = None,
-    compare: Annotated[list[str] | None, typer.Option(help="A source of published scores; repeatable.")] = None,
+    compare: Annotated[list[str] | None, typer.Option(help="Published scores to compare with: a source (list literature), or a YAML file of yours; repeatable.")] = None,
     verified_only: Annotated[
         bool, typer.Option("--verified-only", help="Show no published score that is unverified.")
     ] = False,
@@ -93,6 +93,7 @@ def inject(
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the measured matrix with class names.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw the measured matrix: FILE.svg or FILE.png.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
     data_dir: DataDir = None,
     plugin: Plugins = None,
 ) -> None:
@@ -108,6 +109,7 @@ def inject(
         sets=sets or [],
         show=show,
         plot=plot,
+        overwrite=overwrite,
         data_dir=data_dir,
         plugins=plugin or [],
     )
@@ -238,12 +240,13 @@ def show(
 def validate(
     suite: Annotated[str, typer.Argument(help="A YAML file or the name of a shipped suite.")],
     sets: Sets = None,
+    data_dir: DataDir = None,
     plugin: Plugins = None,
 ) -> None:
-    """Check a suite and count its runs; train and write nothing."""
+    """Check a suite, count its runs and note what is missing here; train and write nothing."""
     from noisybench.cli.inspect import print_validation
 
-    print_validation(suite, sets or [], plugin or [])
+    print_validation(suite, sets or [], plugin or [], data_dir)
 
 
 @app.command()

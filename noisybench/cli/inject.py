@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from noisybench.cli.literature import rate_error
 from noisybench.errors import InputError
 
 if TYPE_CHECKING:
+    from noisybench.data import DataFolder
     from noisybench.noise import NoisyLabels
 
 console = Console(soft_wrap=True, highlight=False, markup=False)
@@ -33,6 +34,7 @@ def inject_labels(
     sets: Sequence[str],
     show: bool,
     plot: Path | None,
+    overwrite: bool,
     data_dir: Path | None,
     plugins: Sequence[Path],
 ) -> None:
@@ -56,11 +58,12 @@ def inject_labels(
         params[key] = value
     checked = registry.get("noise", kind).validate(params)
     block = resolve_dataset(parsed(dataset, "--dataset"))
-    _check_target(out, "--out", FORMATS)
-    if plot is not None:
-        _check_target(plot, "--plot", PLOTS)
     folder = data_dir or default_data_dir()
     place = DataFolder(folder, Path.cwd())
+    for path, option, suffixes in ((out, "--out", FORMATS), (plot, "--plot", PLOTS)):
+        if path is not None:
+            _check_target(path, option, suffixes, overwrite)
+            _check_is_no_source(path, option, {**checked, **block}, place)
     data = prepare(block, place)
     if registry.get("noise", kind).traits.get("published"):
         from noisybench.train.setup import fetch_noise_files
@@ -138,11 +141,21 @@ def _about(data: Any, block: dict[str, Any]) -> dict[str, Any]:
     return {"id": data.id, "dataset": kept, "fingerprint": data.fingerprint, "class_names": list(data.class_names)}
 
 
-def _check_target(path: Path, option: str, suffixes: Sequence[str]) -> None:
+def _check_target(path: Path, option: str, suffixes: Sequence[str], overwrite: bool) -> None:
     if path.suffix.lower() not in suffixes:
         raise InputError(f"{option} {path}: must end in {', '.join(suffixes)}")
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise InputError(f"{option} {path}: not a file in an existing folder")
+    if path.exists() and not overwrite:
+        raise InputError(f"{option} {path}: is there already; use another name, or --overwrite")
+
+
+def _check_is_no_source(path: Path, option: str, params: Mapping[str, Any], place: DataFolder) -> None:
+    """InputError where a file to be written is one that is read: images, a matrix, a posterior."""
+    named = [value for value in params.values() if isinstance(value, str) and Path(value).suffix]
+    found = [where for value in named for where in place.places(value) if where.is_file()]
+    if path.exists() and any(where.samefile(path) for where in found):
+        raise InputError(f"{option} {path}: is read by this command; use another name")
 
 
 def _assignment(text: str) -> tuple[str, Any]:

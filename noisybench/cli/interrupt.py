@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +17,8 @@ from noisybench.execute.executor import Stop
 
 END_SECONDS = 9.0
 """Seconds after the first signal by which the command ends, whatever hangs."""
+TWICE = 0.5
+"""Seconds within which a second signal is the first one again."""
 INTERRUPTED = 130
 
 
@@ -38,14 +42,18 @@ def terminable() -> Iterator[None]:
 @contextmanager
 def stopping(stop: Stop, said: str | None = None) -> Iterator[None]:
     """SIGINT and SIGTERM ask the runs to stop; a second SIGINT, or a run that does not stop, ends everything at once.
+    Two within TWICE are one: ``timeout``, for one, signals a command and its group.
 
     ``said``: what to say then, where runs do not stop with this command.
     Ending at once costs what came after the last checkpoints: workers end with this process, and so do their locks.
     """
     timers: list[threading.Timer] = []
+    first = math.inf
 
     def ask(number: int, frame: Any) -> None:
-        if timers and number == signal.SIGINT:
+        nonlocal first
+        first = min(first, time.monotonic())
+        if timers and number == signal.SIGINT and time.monotonic() - first > TWICE:
             _end()
         if not timers:
             stop.request()

@@ -26,13 +26,36 @@ def sources() -> tuple[Source, ...]:
     return tuple(load_source(name) for name in source_names())
 
 
-@functools.cache
 def load_source(name: str) -> Source:
-    """One published table by name; InputError with "did you mean" when there is none."""
+    """One published table by name, or one of your own from a file (``my_table.yaml``; see this folder's README.md).
+
+    InputError with "did you mean" when there is none; DataError where a file is not as it should be.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return _own_source(Path(name))
+    return _shipped(name)
+
+
+@functools.cache
+def _shipped(name: str) -> Source:
     known = source_names()
     if name not in known:
         raise InputError(f"no published table '{name}'{did_you_mean(name, known)}; there are: {', '.join(known)}")
     return parse_source(_read(FOLDER / f"{name}.yaml"), name, citations())
+
+
+def _own_source(path: Path) -> Source:
+    """A table from a file, which may bring its own ``citations``, each as in ``citations.yaml``."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; a published table is a name (list literature) or a YAML file")
+    data = _read(path)
+    own: dict[str, Citation] = {}
+    if isinstance(data, dict) and "citations" in data:
+        own = parse_citations({"schema": 1, "citations": data.pop("citations")}, path.name)
+    try:
+        return parse_source(data, path.stem, {**citations(), **own})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: is no table of published scores ({type(error).__name__}: {error})") from error
 
 
 @functools.cache

@@ -82,7 +82,7 @@ def test_the_plot_is_the_same_twice(nb: Command) -> None:
     nb(*SYMMETRIC, "--out", "a.npz", "--plot", "a.svg")
     nb(*SYMMETRIC, "--out", "b.npz", "--plot", "b.svg")
     assert Path("a.svg").read_bytes() == Path("b.svg").read_bytes()
-    nb(*SYMMETRIC, "--out", "a.npz", "--plot", "a.png")
+    nb(*SYMMETRIC, "--out", "c.npz", "--plot", "a.png")
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -182,3 +182,29 @@ def test_labels_of_the_command_are_those_of_the_library(nb: Command) -> None:
     with np.load("a.npz") as file:
         clean, labels = file["clean"], file["labels"]
     assert (inject(clean, "symmetric", num_classes=10, seed=7, rate=0.4).labels == labels).all()
+
+
+def test_nothing_that_is_there_is_overwritten_unasked(nb: Command) -> None:
+    same = ("inject", "--dataset", "digits", "--kind", "symmetric", "--rate", "0.4", "--out", "labels.npz")
+    assert nb(*same)[0] == 0
+    before = Path("labels.npz").read_bytes()
+    code, _, err = nb(*same, "--seed", "1")
+    assert code == 2
+    assert err == "noisybench: --out labels.npz: is there already; use another name, or --overwrite\n"
+    assert Path("labels.npz").read_bytes() == before
+    assert nb(*same, "--seed", "1", "--overwrite")[0] == 0
+    assert Path("labels.npz").read_bytes() != before
+
+
+def test_a_data_set_is_never_overwritten_by_its_labels(nb: Command) -> None:
+    images, labels = np.zeros((20, 4, 4), np.uint8), np.arange(20) % 2
+    np.savez("mine.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    before = Path("mine.npz").read_bytes()
+    for more in ((), ("--overwrite",)):
+        code, _, err = nb(
+            *("inject", "--dataset", "{name: npz, path: mine.npz}", "--kind", "symmetric", "--rate", "0.4"),
+            *("--out", "mine.npz", *more),
+        )
+        assert code == 2
+        assert "--out mine.npz: is" in err
+        assert Path("mine.npz").read_bytes() == before

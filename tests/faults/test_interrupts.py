@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from noisybench.cli.interrupt import END_SECONDS
-from noisybench.execute.executor import EPOCH_GRACE, SAVE_GRACE
+from noisybench.cli.interrupt import END_SECONDS, TWICE, stopping
+from noisybench.execute.executor import EPOCH_GRACE, SAVE_GRACE, Stop
 
 SUITE = """
 name: stubborn
@@ -92,12 +93,23 @@ def test_a_run_that_hangs_in_the_command_itself_or_a_second_signal_ends_at_once(
     process.send_signal(signal.SIGINT)
     assert "Stopping" in process.stderr.readline()
     if signals == 2:
+        time.sleep(2 * TWICE)
         process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Go on with the same command" in err
     assert "Traceback" not in err
     assert gone(process.pid)
+
+
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals need the main thread")
+def test_two_signals_at_once_are_one():
+    """As ``timeout -s INT`` sends them, to a command and to its group."""
+    stop = Stop()
+    with stopping(stop):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested
 
 
 def test_the_waits_after_a_signal_add_up_to_less_than_ten_seconds():

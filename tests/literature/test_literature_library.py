@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from noisybench import literature
-from noisybench.errors import InputError
-from noisybench.literature.library import FOLDER
+from noisybench.errors import InputError, NoisybenchError
+from noisybench.literature.library import FOLDER, load_source
 from noisybench.literature.words import ARCHITECTURES, DATASETS, FLIPS, KINDS, RULES
 
 SCORES = {
@@ -169,3 +169,47 @@ def test_files_are_read_once_and_lazily() -> None:
     assert literature.load_source("idn") is literature.load_source("idn")
     code = "import sys; from noisybench import literature; literature.load_source('idn'); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+OWN = """
+schema: 1
+title: My table
+sources: {paper: {kind: primary_text, url: "https://example.org", read_as: own runs}}
+notes: []
+citations: [{key: me2026, title: Mine, authors: [Me], venue: here, year: 2026, arxiv: null, checked: true}]
+scores:
+  - {method: SGD, dataset: cifar10, noise: symmetric, rate: 0.4, acc: 77.0, metric: test_acc, cite: me2026,
+     table: Table 1, verified: true, seen_in: paper}
+"""
+
+
+def test_a_table_of_ones_own_is_read_from_a_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(OWN)
+    source = load_source(str(path))
+    assert (source.name, source.title) == ("mine", "My table")
+    assert [(score.method, score.acc, score.cite) for score in source.scores] == [("SGD", 77.0, "me2026")]
+    path.write_text(OWN.replace("77.0", "78.0"))
+    assert load_source(str(path)).scores[0].acc == 78.0, "a file may change"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("acc: 77.0", "acc: 770"), r"mine.yaml, score 1 \(SGD\): acc"),
+        (("cite: me2026", "cite: you2026"), "cite 'you2026' is not known"),
+        (("title: My table", "titel: My table"), "titel"),
+        (("scores:", "scores: 3 #"), "scores must be a list"),
+    ],
+)
+def test_mistakes_in_a_table_of_ones_own_are_one_line(tmp_path, change, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(OWN.replace(*change) if change[0] != "scores:" else OWN.partition("scores:")[0] + "scores: 3\n")
+    with pytest.raises(NoisybenchError, match=message) as caught:
+        load_source(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere.yaml: no such file"):
+        load_source(str(tmp_path / "nowhere.yaml"))
