@@ -49,7 +49,12 @@ def report(
         list[Path], typer.Argument(metavar="RUNS...", help="Folders of suites, e.g. runs/quickstart; several merge.")
     ],
     accuracy: Annotated[str | None, typer.Option(help="Selection rule: last, last10, validation or best.")] = None,
-    compare: Annotated[list[str] | None, typer.Option(help="Published scores to compare with: a source (list literature), or a YAML file of yours; repeatable.")] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Published scores to compare with: a source (list literature), or a YAML file of yours; repeatable."
+        ),
+    ] = None,
     verified_only: Annotated[
         bool, typer.Option("--verified-only", help="Show no published score that is unverified.")
     ] = False,

@@ -201,8 +201,10 @@ def _show_source(source: Any) -> None:
 # -- validate ---------------------------------------------------------------------------------------------------------
 
 
-def print_validation(suite: str, sets: Sequence[str], plugins: Sequence[Path]) -> None:
-    """Check a suite whole and say what it would train."""
+def print_validation(suite: str, sets: Sequence[str], plugins: Sequence[Path], data_dir: Path | None) -> None:
+    """Check a suite whole, say what it would train, and note what is missing here to train it."""
+    from noisybench.data import DataFolder, default_data_dir
+    from noisybench.execute.obstacles import missing_data, missing_packages
     from noisybench.suite import load_suite
 
     _load(plugins)
@@ -210,3 +212,6 @@ def print_validation(suite: str, sets: Sequence[str], plugins: Sequence[Path]) -
     expansion = loaded.expand()
     cells = len(expansion.cells)
     console.print(f"{loaded.name}: valid; {cells} cells, {len(expansion.runs)} runs.")
+    folder = DataFolder(data_dir or default_data_dir(), loaded.directory)
+    for lacking in [*missing_packages(expansion.runs, expansion.cells), *missing_data(expansion.runs, folder)]:
+        console.print(f"Note: {lacking}.")

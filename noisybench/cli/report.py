@@ -82,14 +82,19 @@ def report_on(
 
 
 def print_report(
-    folders: Sequence[Path], options: Options | None = None, out: Path | None = None, made: Report | None = None
+    folders: Sequence[Path],
+    options: Options | None = None,
+    out: Path | None = None,
+    made: Report | None = None,
+    shown: Report | None = None,
 ) -> Report:
-    """Write the report beside the records, or into ``out``, and print the main table. ``made``: where it is at hand."""
+    """Write the report beside the records, or into ``out``, and print the main table. ``made``: where it is at hand;
+    ``shown``: another one to print."""
     options = options or Options()
     check_forms(options.forms)
     made = made or options.report(folders)
     gc.freeze()  # records stay: looking through thousands of them for garbage again and again takes seconds
-    console.print(made.to_text())
+    console.print((shown or made).to_text())
     for line in _written(made.write(out or folders[0], options.forms)):
         console.print(line)
     return made

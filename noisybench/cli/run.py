@@ -47,6 +47,7 @@ def run_suite(
     from noisybench.data import DataFolder, default_data_dir, is_available
     from noisybench.execute.choose import check_settings, choose_executor
     from noisybench.execute.executor import Stop
+    from noisybench.execute.obstacles import missing_data
     from noisybench.execute.resources import choose_workers
     from noisybench.execute.settings import read_settings
     from noisybench.execute.study import fingerprints, open_set_prints, run_study, take_stock
@@ -69,16 +70,22 @@ def run_suite(
     if engine == "local":  # elsewhere, "auto" is what the place of a run has
         device = choose_device(device)
     store = Store(runs_dir / suite.name)
-    plan = build_plan(expansion)
+    plan = build_plan(expansion, _again(source, sets, plugins, name))
+    check_plan(store.sound_plan(change=False)[0], plan)  # before anything is downloaded
+    if engine != "ray":  # a cluster may have what this machine lacks
+        _refuse_missing_packages(expansion, runs, store, retry_failed)
+    for lacking in missing_data(runs, folder):
+        raise lacking
     if dry_run:
-        check_plan(store.sound_plan(change=False)[0], plan)
         standing = take_stock(store, runs, {}, retry_failed=retry_failed, change=False)
-        hands = choose_workers(workers, standing.todo, folder, device, threads).count if engine == "local" else None
+        hands = None
+        if engine == "local":
+            wanted = choose_workers(workers, standing.todo, folder, device, threads).count
+            hands = min(wanted, len(standing.todo))
         _print_dry_run(expansion, runs, standing, store, folder, device, hands)
         return 0
     if smoke and plan["synthetic"]:
         console.print("The data set is not here: this smoke run uses synthetic images of the same shape.")
-    check_plan(store.sound_plan(change=False)[0], plan)  # before anything is downloaded
     prints = fingerprints(runs, folder) | open_set_prints(store, runs, folder)
     store = Store.open(store.root)
     with store.plan_lock():
@@ -130,10 +137,52 @@ def run_suite(
         console.print(f"Trained {len(standing.todo)} runs in {duration(progress.elapsed)}: {_count(outcome.counts)}.")
     for line in failure_lines(outcome.failures, progress.names, store):
         console.print(line, markup=False)
-    from noisybench.cli.report import print_report
-
-    print_report([store.root])
+    _print_report(store.root, only)
     return outcome.exit_code
+
+
+def _refuse_missing_packages(expansion: Any, runs: Sequence[RunSpec], store: Any, retry_failed: bool) -> None:
+    """InputError where a run to do needs a package that is not here; what is settled needs none."""
+    from noisybench.execute.obstacles import missing_packages, without_package
+    from noisybench.execute.study import take_stock
+
+    lacking = take_stock(store, without_package(runs), {}, retry_failed=retry_failed, change=False).todo
+    for error in missing_packages(lacking, expansion.cells):
+        raise InputError(f"{error}, or leave these runs out with --only")
+
+
+def _print_report(root: Path, only: Sequence[str]) -> None:
+    """Write the report of the whole study and print it, or with ``only`` the part of it that was asked for."""
+    from noisybench.cli.report import Options, print_report
+
+    if not only:
+        print_report([root])
+        return
+    whole = Options().report([root])
+    part = Options(only=only, baseline=_baseline_within(whole, only)).report([root])
+    print_report([root], made=whole, shown=part)
+    more = whole.study.counts["planned"] - part.study.counts["planned"]
+    if more:
+        are = "run is" if more == 1 else "runs are"
+        console.print(f"{more} more {are} planned; noisybench report {root} shows all.", markup=False)
+
+
+def _baseline_within(whole: Any, only: Sequence[str]) -> str | None:
+    """The first method of the selected part where the suite's baseline is none of them; None: what the suite says."""
+    from noisybench.report.grid import make_grids
+    from noisybench.report.merge import narrow
+
+    if whole.baseline is None:
+        return None
+    rows = [row for grid in make_grids(narrow(whole.study, only), whole.rule) for row in grid.rows]
+    return None if whole.baseline in rows else rows[0]
+
+
+def _again(source: str, sets: Sequence[str], plugins: Sequence[Path], name: str | None) -> list[str]:
+    """The arguments that decide what is planned, as they were given."""
+    options = [("--set", text) for text in sets] + [("--plugin", str(plugin)) for plugin in plugins]
+    options += [("--name", name)] if name is not None else []
+    return [source, *(part for option in options for part in option)]
 
 
 def _check_options(workers: str, keep_weights: str, timeout: str | None) -> float | None:
@@ -155,6 +204,8 @@ def _check_options(workers: str, keep_weights: str, timeout: str | None) -> floa
 
 def _announce(name: str, total: int, standing: Any, place: str, device: str) -> None:
     settled = f", {len(standing.settled)} already settled" if standing.settled else ""
+    failed = sum(record["result"]["status"] == "failed" for record in standing.settled.values())
+    settled += f" ({failed} of them failed; --retry-failed trains them again)" if failed else ""
     text = f"{name}: {total} runs{settled}"
     if standing.todo:
         on = "" if device == "auto" else f" on {device}"  # elsewhere, each place decides
@@ -177,7 +228,8 @@ def failure_lines(failures: Mapping[str, str], names: Mapping[str, str], store: 
 
 
 def _count(counts: Any) -> str:
-    parts = [f"{number} {name}" for name, number in counts.items() if number or name == "finished"]
+    again = {"failed": " (--retry-failed trains them again)"}
+    parts = [f"{n} {name}{again.get(name, '')}" for name, n in counts.items() if n or name == "finished"]
     return ", ".join(parts)
 
 
@@ -208,17 +260,28 @@ def _print_dry_run(
             )
         where = "" if hands is None else f" on {device} in {_place(hands)}"
         console.print(
-            f"'run' would train {len(standing.todo)}{where}, into {store.root}; first: ", end="", markup=False
+            f"'run' would train {len(standing.todo)}{where}, into {store.root}; first: "
+            f"{names[_first(standing, folder, hands).run_id]}.",
+            markup=False,
         )
-        console.print(f"{names[standing.todo[0].run_id]}.", markup=False)
         time, basis = hours(standing.todo, folder, store, device)
-        shared = 1 if device.startswith("cuda") else max(1, min(hands or 1, len(standing.todo)))  # workers share a GPU
-        crew = f"with {_place(shared)}" if hands and shared == hands else "one run after another"
+        shared = 1 if device.startswith("cuda") else hands or 1  # workers share a GPU
+        crew = f"with {_place(hands)}" if hands else "one run after another"
+        crew += " that share the GPU" if hands and hands > shared else ""
         doubt = "; it may be a third of that or three times as much" if "guess" in basis else ""
         disk = disk_bytes(standing.todo, folder) / 1e6
         size = f"{disk:,.0f} MB" if disk < 1000 else f"{disk / 1000:,.0f} GB"
         console.print(f"Disk: about {size}. Time: about {roughly(time / shared)} {crew} ({basis}{doubt}).")
     console.print("Nothing was trained or written.")
+
+
+def _first(standing: Any, folder: Any, hands: int | None) -> RunSpec:
+    """The run that ``run`` begins with."""
+    from noisybench.execute.plan import in_order
+    from noisybench.execute.queue import Queue
+
+    queue = Queue(in_order(standing.todo, folder, 2 if hands is None else hands), standing.finished)
+    return queue.next() or standing.todo[0]  # teachers in other hands: all wait
 
 
 def _place(hands: int) -> str:

@@ -97,15 +97,16 @@ def summary(status: Status) -> str:
     counts = status.counts
     parts = [f"{number} {state}" for state, number in counts.items() if number]
     text = f"{status.suite} ({status.folder}): {len(status.runs)} runs: {', '.join(parts) or 'none'}"
+    again = " With --retry-failed, run trains failed runs again." if counts[reading.FAILED] else ""
     if status.complete:
-        return f"{text}."
+        return f"{text}.{again}"
     running = counts[reading.RUNNING]
     if status.left is not None:
         at_once = f"{running} at once" if running else "one at a time"
         text += f"; about {duration(status.left)} left, {at_once}"
     if not running and not counts[reading.QUEUED]:
         text += "; nothing is running: go on with the same run command"
-    return f"{text}."
+    return f"{text}.{again}"
 
 
 def lines(status: Status) -> list[str]:

@@ -58,7 +58,8 @@ def choose_executor(
     """The executor that the settings name. MissingExtra where its package is not installed."""
     if isinstance(settings, LocalSettings):
         crew = choose_workers(workers, runs, folder, device, threads)
-        place = "this process" if crew.count == 0 else f"{crew.count} worker{'s' if crew.count > 1 else ''}"
+        started = min(crew.count, max(1, len(runs)))
+        place = "this process" if started == 0 else f"{started} worker{'s' if started > 1 else ''}"
         note = crew.limit and f"{crew.limit[0].upper()}{crew.limit[1:]}; --workers N overrides that."
         return Choice(Local(crew.count, timeout), place, note)
     if isinstance(settings, SlurmSettings):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from noisybench.errors import InputError, NoisybenchError
+from noisybench.errors import InputError, NoisybenchError, UnknownName
 from noisybench.spec import RunSpec
 from noisybench.store import Store
 from noisybench.suite.grammar import DEFAULTS
@@ -74,6 +74,9 @@ def note_identity(found: Finding, spec: Mapping[str, Any]) -> bool:
     """Whether this version of everything gives the spec the same run id; a note where it does not."""
     try:
         run_id = RunSpec.of(spec, defaults=DEFAULTS).run_id
+    except UnknownName as error:
+        found.open.append(unknown(error))
+        return False
     except NoisybenchError as error:
         found.open.append(f"{error} (a plug-in's? name it with --plugin)")
         return False
@@ -83,6 +86,11 @@ def note_identity(found: Finding, spec: Mapping[str, Any]) -> bool:
             f"another id today ({run_id[-12:]})"
         )
     return run_id == found.run_id
+
+
+def unknown(error: UnknownName) -> str:
+    """A component that is not registered here, without the list of those that are."""
+    return f"{error.message.partition(';')[0]} here; name its file with --plugin"
 
 
 def expected_level(record: Mapping[str, Any], device: str) -> tuple[str, str]:

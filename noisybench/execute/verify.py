@@ -15,7 +15,7 @@ import torch
 
 from noisybench import registry
 from noisybench.data import DataFolder
-from noisybench.errors import NoisybenchError
+from noisybench.errors import NoisybenchError, UnknownName
 from noisybench.execute.answers import best_answer
 from noisybench.execute.finding import (
     BITWISE,
@@ -25,6 +25,7 @@ from noisybench.execute.finding import (
     expected_level,
     note_identity,
     read_record,
+    unknown,
 )
 from noisybench.methods.task import Numerics, Task
 from noisybench.store import Store, damage, read_arrays
@@ -56,6 +57,8 @@ def verify(home: Path, folder: DataFolder, *, device: str | None = None) -> Find
     note_identity(found, result["spec"])
     try:
         _against_data(found, home, record, folder, device or device_for(record))
+    except UnknownName as error:
+        found.open += [text for text in [unknown(error)] if text not in found.open]
     except (NoisybenchError, OSError) as error:
         found.open.append(f"{error}")
     except (MemoryError, RuntimeError) as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from noisybench.errors import InputError
 from noisybench.registry import did_you_mean
+from noisybench.report import words
 from noisybench.report.comparisons import Comparison, against
 from noisybench.report.grid import Column, Grid, accuracies
 from noisybench.report.ranks import FEWEST_PAIRS, signed_rank
@@ -89,7 +90,7 @@ def _cell(grid: Grid, column: Column, row: str, named: str | None, comparison: C
     number = f"{comparison.difference:+.2f}" if round(comparison.difference, 2) else "0.00"
     text = number if comparison.half_width is None else f"{number} ± {comparison.half_width:.2f}"
     p = wilcoxon(grid, column, row, named)
-    return Cell(text if p is None else f"{text} (p = {p:.2g})", comparison.apart, p is not None)
+    return Cell(text if p is None else f"{text} ({words.p_is(p)})", comparison.apart, p is not None)
 
 
 def counts(grid: Grid, named: str | None) -> str | None:

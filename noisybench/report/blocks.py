@@ -4,6 +4,8 @@ Runs of one seed saw the same noise and the same batch order, so that a seed is 
 seeds (the residual) is pooled over the methods: an interval of a difference of M methods with n seeds each rests on
 (M - 1)(n - 1) degrees of freedom instead of n - 1.
 
+Neither the residual nor a spread over seeds is taken to be smaller than that of rounding to whole test images.
+
 A method whose spread over seeds is more than three times the median of all has its own interval, and its differences
 are Welch's; so are differences of methods that no chain of shared seeds connects.
 """
@@ -29,7 +31,8 @@ class Block:
 
     ``adjusted``: means for the same seeds, by least squares; equal to the plain means where every method has the same
     seeds. ``residual`` (standard deviation) and ``degrees`` are those of the pooled methods; None and 0 where there is
-    nothing left over. ``own``: methods with a spread too large to be pooled.
+    nothing left over. ``own``: methods with a spread too large to be pooled. ``rounded``: some spread was smaller than
+    that of rounding to whole images, which stands in for it.
     """
 
     summaries: Mapping[str, Summary]
@@ -41,6 +44,7 @@ class Block:
     _part: Mapping[str, int] = field(default_factory=dict)
     _inverse: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     _correlation: Mapping[str, float] = field(default_factory=dict)
+    rounded: bool = False
 
     def pooled(self, first: str, second: str) -> bool:
         """True when the two are compared by the pooled residual."""
@@ -72,14 +76,15 @@ class Block:
         return self._correlation.get(control, 0.5)
 
 
-def fit(values: Mapping[str, Mapping[str, float]]) -> Block:
+def fit(values: Mapping[str, Mapping[str, float]], least: float = 0.0) -> Block:
     """The block model of ``{method: {seed: accuracy}}``; methods without a value are left out.
 
-    A method with one seed has no spread to judge, hence no interval and no part in the residual.
+    A method with one seed has no spread to judge, hence no interval and no part in the residual. ``least``: the
+    smallest standard deviation that accuracies of so many test images allow (``rounding``).
     """
     values = {method: by_seed for method, by_seed in values.items() if by_seed}
-    summaries = {m: s for m, by_seed in values.items() if (s := summarise(list(by_seed.values()))) is not None}
-    spreads = {m: s.std for m, s in summaries.items() if s.std is not None}
+    summaries = {m: s for m, by_seed in values.items() if (s := summarise(list(by_seed.values()), least=least))}
+    spreads = {m: s.spread for m, s in summaries.items() if s.spread is not None}
     limit = LARGE_SPREAD * statistics.median(spreads.values()) if spreads else 0.0
     own = frozenset(m for m, std in spreads.items() if std > limit)
     pooled = sorted(spreads.keys() - own)
@@ -94,16 +99,19 @@ def fit(values: Mapping[str, Mapping[str, float]]) -> Block:
     inverse, fitted = _least_squares(there, table)
     left = np.where(there, table - fitted, 0.0)
     degrees = int(there.sum()) - len(pooled) - len(seeds) + len(set(part))
-    residual = round(math.sqrt(float((left**2).sum()) / degrees), DIGITS) if degrees else None
+    found = round(math.sqrt(float((left**2).sum()) / degrees), DIGITS) if degrees else None
+    residual = None if found is None else max(found, least)
     if not there.all():
         for i, m in enumerate(pooled):
             members = [k for k in range(len(pooled)) if part[k] == part[i]]
             adjusted[m] = round(float(fitted[i, there[members].any(axis=0)].mean()), DIGITS)
-    summaries |= _intervals(pooled, summaries, there, (residual or 0.0) ** 2, degrees)
+    total = _within_methods([summaries[m] for m in pooled])
+    summaries |= _intervals(pooled, summaries, there, max(total, least**2), (residual or 0.0) ** 2, degrees)
     place = {m: i for i, m in enumerate(pooled)}
     lowest = {} if there.all() else {m: _lowest_correlation(inverse, part, i) for i, m in enumerate(pooled)}
     parts = dict(zip(pooled, part, strict=True))
-    return Block(summaries, adjusted, own, residual, degrees, place, parts, inverse, lowest)
+    rounded = total < least**2 or (found is not None and found < least)
+    return Block(summaries, adjusted, own, residual, degrees, place, parts, inverse, lowest, rounded)
 
 
 def _least_squares(there: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -138,22 +146,30 @@ def _lowest_correlation(inverse: np.ndarray, part: Sequence[int], control: int) 
     return round(max(0.0, float((shared / np.outer(scale, scale)).min())), 6)
 
 
+def _within_methods(summaries: Sequence[Summary]) -> float:
+    """The methods' mean variance over seeds."""
+    return math.fsum((s.n - 1) * (s.std or 0.0) ** 2 for s in summaries) / sum(s.n - 1 for s in summaries)
+
+
 def _intervals(
-    pooled: Sequence[str], summaries: Mapping[str, Summary], there: np.ndarray, residual: float, degrees: int
+    pooled: Sequence[str],
+    summaries: Mapping[str, Summary],
+    there: np.ndarray,
+    total: float,
+    residual: float,
+    degrees: int,
 ) -> dict[str, Summary]:
     """Intervals of the means with the spread over seeds pooled over the methods.
 
-    A mean varies with seeds and residual, ``(seed variance + residual) / n``. The methods' mean variance estimates that
-    sum; it is the weighted mean of the seeds' mean square and the residual's, so Satterthwaite's degrees of freedom lie
-    between n - 1 (only seeds matter) and M (n - 1) (they do not).
+    A mean varies with seeds and residual, ``(seed variance + residual) / n``. The methods' mean variance, ``total``,
+    estimates that sum; it is the weighted mean of the seeds' mean square and the residual's, so Satterthwaite's degrees
+    of freedom lie between n - 1 (only seeds matter) and M (n - 1) (they do not).
     """
-    weights = {m: summaries[m].n - 1 for m in pooled}
-    total = math.fsum(weights[m] * (summaries[m].std or 0.0) ** 2 for m in pooled) / sum(weights.values())
     size = float(there.sum()) / there.shape[1]  # methods a seed
     blocks = max(0.0, size * total - (size - 1) * residual)  # mean square of the seeds
     below = (blocks / size) ** 2 / (there.shape[1] - 1)
     below += ((size - 1) * residual / size) ** 2 / degrees if degrees else 0.0
-    most = sum(weights.values())
+    most = sum(summaries[m].n - 1 for m in pooled)
     effective = min(total**2 / below, most) if below > 0 else float(most)
     quantile = student_quantile(effective)
     return {

@@ -3,10 +3,12 @@
 A difference is second minus first, in points of accuracy. Where every seed of the cell with fewer of them is in both,
 on the same data and the same noisy labels, the two are paired by seed (Student's t of the differences); otherwise they
 are independent samples (Welch). Intervals are 95 % each; p values are corrected for the number of cells (Holm 1979).
+No spread over seeds is taken to be smaller than that of rounding to whole test images.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +16,9 @@ from typing import Any
 
 from scipy.special import stdtr
 
-from noisybench.report.grid import accuracies, check_rule
+from noisybench.report.grid import accuracies, check_rule, mean_of
 from noisybench.report.results import Cell, Run, Study
-from noisybench.report.statistics import Difference, Summary, summarise, welch
+from noisybench.report.statistics import Difference, Summary, rounding, summarise, welch
 from noisybench.spec import at, canonical_json
 
 LEVEL = 0.05
@@ -94,7 +96,7 @@ def _place(cell: Cell) -> Place:
 
 def _pair(place: Place, first: Cell, second: Cell, rule: str) -> Pair:
     values = accuracies(first, rule), accuracies(second, rule)
-    means = summarise(list(values[0].values())), summarise(list(values[1].values()))
+    means = mean_of(first, rule), mean_of(second, rule)
     runs = {run.seed: run for run in second.finished}
     both = [(run, runs[run.seed]) for run in first.finished if run.seed in runs]
     identical = bool(both) and all(one.result == two.result for one, two in both)
@@ -104,7 +106,8 @@ def _pair(place: Place, first: Cell, second: Cell, rule: str) -> Pair:
         return pair
     shared = [one.seed for one, two in both if _same_labels(one, two)]
     if shared and len(shared) == min(means[0].n, means[1].n):
-        found = paired({s: values[0][s] for s in shared}, {s: values[1][s] for s in shared})
+        least = math.hypot(rounding(first.images), rounding(second.images))
+        found = paired({s: values[0][s] for s in shared}, {s: values[1][s] for s in shared}, least)
         return replace(pair, difference=found, p=p_value(found), how=PAIRED)
     found = welch(means[1], means[0])
     return replace(pair, difference=found, p=p_value(found), how=WELCH)
@@ -117,13 +120,14 @@ def _same_labels(first: Run, second: Run) -> bool:
     return one == two and one[1] is not None
 
 
-def paired(first: Mapping[str, float], second: Mapping[str, float]) -> Difference:
-    """Mean of second minus first over the seeds of both, with the standard error of that mean."""
-    found = summarise([second[seed] - first[seed] for seed in sorted(first)])
+def paired(first: Mapping[str, float], second: Mapping[str, float], least: float = 0.0) -> Difference:
+    """Mean of second minus first over the seeds of both, with the standard error of that mean. ``least``: the smallest
+    standard deviation that two accuracies of so many test images allow their difference."""
+    found = summarise([second[seed] - first[seed] for seed in sorted(first)], least=least)
     assert found is not None  # there is a seed
-    if found.std is None:
+    if found.spread is None:
         return Difference(found.mean)
-    return Difference(found.mean, found.std / found.n**0.5, found.n - 1)
+    return Difference(found.mean, found.spread / found.n**0.5, found.n - 1)
 
 
 def p_value(difference: Difference) -> float | None:

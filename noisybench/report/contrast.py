@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from noisybench.report import markdown
+from noisybench.report import markdown, words
 from noisybench.report.compare import Contrast, Pair, Place
 from noisybench.report.results import RULES, Cell
 from noisybench.report.spreadsheet import csv_of
@@ -118,7 +118,7 @@ def _cells_of(pair: Pair) -> list[str]:
     half = "" if pair.half_width is None else f" ± {pair.half_width:.2f}"
     if pair.identical:
         return [one, two, number, "", "identical"]
-    p = "" if pair.p is None else f"{pair.p:.2g}{' *' if pair.apart else ''}"
+    p = "" if pair.p is None else f"{words.probability(pair.p)}{' *' if pair.apart else ''}"
     return [one, two, number + half, p, pair.how if pair.p is not None else "one seed"]
 
 
@@ -132,7 +132,8 @@ def _mean(cell: Cell, mean: Any) -> str:
 
 def _below(found: Contrast) -> list[list[str]]:
     marks = [
-        "* differs; paired: by seed on the same noisy labels; Welch: independent samples; ± 95 % of one cell alone."
+        "* differs; paired: by seed on the same noisy labels; Welch: independent samples; ± 95 % of one cell alone, "
+        "its spread over seeds no smaller than that of rounding to whole test images."
     ]
     alone = [
         f"Only in {letter} ({_cells(len(places))}): {'; '.join(map(_named, places[:20]))}{_more(places)}."

@@ -10,7 +10,7 @@ from noisybench.errors import InputError
 from noisybench.report.blocks import Block, fit
 from noisybench.report.comparisons import Standing, standing
 from noisybench.report.results import RULES, Cell, Study, finite
-from noisybench.report.statistics import Summary, summarise
+from noisybench.report.statistics import Summary, rounding, summarise
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,11 @@ def accuracies(cell: Cell, rule: str) -> dict[str, float]:
     return found
 
 
+def mean_of(cell: Cell, rule: str) -> Summary | None:
+    """Mean and interval of a cell's accuracies under ``rule``; None without a finished run."""
+    return summarise(list(accuracies(cell, rule).values()), least=rounding(cell.images))
+
+
 def make_grids(study: Study, rule: str) -> tuple[Grid, ...]:
     """One grid for each (data set, model) of the plan, ranked; made once for each rule."""
     check_rule(rule)
@@ -122,7 +127,7 @@ def _grid(dataset: str, model: str, cells: Sequence[Cell], rule: str) -> Grid:
     entries = {}
     for place, variants in places.items():
         cell = choose(variants, rule)
-        entries[place] = Entry(cell, tuple(variants), summarise(list(accuracies(cell, rule).values())))
+        entries[place] = Entry(cell, tuple(variants), mean_of(cell, rule))
     grid = Grid(dataset, model, rule, tuple(dict.fromkeys(row for row, _ in places)), _columns(cells), entries)
     for column in grid.columns:
         _judge(grid, column, rule)
@@ -173,7 +178,8 @@ def _judge(grid: Grid, column: Column, rule: str) -> None:
     ranked = {row: entry for row, entry in entries.items() if entry.ranked}
     if not ranked:
         return
-    block = fit({row: accuracies(entry.cell, rule) for row, entry in ranked.items()})
+    least = max(rounding(entry.cell.images) for entry in ranked.values())
+    block = fit({row: accuracies(entry.cell, rule) for row, entry in ranked.items()}, least)
     grid.blocks[column.label] = block
     order = Standing((), (), {})
     if len(ranked) > 1 and all(entry.settled for entry in entries.values()):

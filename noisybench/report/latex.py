@@ -87,7 +87,7 @@ def _main(report: Report, grid: Grid, comparisons: Sequence[Comparison], label: 
     caption += [_where(grid)]
     caption += [_prose(" ".join(remarks.legend(grid, "Bold", "Italic")))]
     below = [" ".join(text for text in about if text), *remarks.chosen(grid), words.counts(report.study)]
-    below = [_prose(text) for text in [*below, *remarks.warnings(report)]]
+    below = [_prose(text) for text in [*report.study.absent, *below, *remarks.warnings(report)]]
     return _table(grid.columns, rows, " ".join(caption), label, [*below, *_listed(notes)])
 
 

@@ -264,11 +264,10 @@ def varying(study: Study) -> frozenset[str]:
 
 
 def command(study: Study, cell: Cell, several: frozenset[str]) -> str:
-    """What trains this cell again: its suite by name where it ships with the package, else by its file."""
-    suite = cell.suite or study.suite
-    name = suite.removesuffix("-smoke") if study.smoke else suite
-    source = _shipped().get(name, f"{name}.yaml")
-    parts = ["noisybench", "run", source, *(["--smoke"] if study.smoke else [])]
+    """What trains this cell again: the command that made the plan, for this cell only."""
+    again = study.again if cell.suite is None else cell.again
+    smoke = ["--smoke"] if study.smoke else []
+    parts = ["noisybench", "run", *(again or [_source(cell.suite or study.suite, study.smoke)]), *smoke]
     for key, attribute in KEYS.items():
         value = getattr(cell, attribute)
         if cell.suite is not None:  # merged: a name that was taken has its suite's behind it
@@ -276,6 +275,12 @@ def command(study: Study, cell: Cell, several: frozenset[str]) -> str:
         if key in several and "|" not in value:
             parts += ["--only", f"{key}={value}"]
     return " ".join(shlex.quote(part) for part in parts)
+
+
+def _source(suite: str, smoke: bool) -> str:
+    """Where a plan does not tell: a suite's name where it ships with the package, else a file of its name."""
+    name = suite.removesuffix("-smoke") if smoke else suite
+    return _shipped().get(name, f"{name}.yaml")
 
 
 @functools.lru_cache(maxsize=1)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def escape(text: str) -> str:
     """Text as Markdown shows it, on one line: no emphasis, no HTML, no link, no table cell begins or ends in it."""
-    text = re.sub(r"\s+", " ", text).strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", re.sub(r"\s+", " ", text).strip())  # else it would be a character's name
+    text = text.replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\|*`])", r"\\\1", text)
     return re.sub(r"\](?=[(:])", r"\\]", text)  # no link is made
 
@@ -38,7 +39,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def render(report: Report) -> str:
     """The whole report."""
     notes = Footnotes()
-    blocks = [f"# {escape(report.title)}"]
+    blocks = [f"# {escape(report.title)}", *(f"**{escape(line)}**" for line in report.study.absent)]
     if report.study.description:
         blocks.append(escape(report.study.description))
     if report.study.smoke or report.study.synthetic:
@@ -85,7 +86,7 @@ def _main(grid: Grid, notes: Footnotes) -> list[str]:
     blocks = [table(["method", *(escape(c.short) for c in grid.columns)], rows)]
     lines = remarks.legend(grid, "**Bold**", "*Italic*")
     visible = remarks.visible(grid)
-    lines += [visible] if visible else []
+    lines += [escape(visible)] if visible else []
     blocks.append(" ".join([*lines, escape(remarks.conventions(grid))]))
     chosen = remarks.chosen(grid)
     if chosen:
@@ -105,7 +106,8 @@ def _against(grid: Grid, named: str | None) -> list[str]:
     head, rows = baseline.table_rows(grid, named)
     if not rows:
         return []
-    body = [[escape(row[0]), *(f"**{cell.text}**" if cell.apart else cell.text for cell in row[1])] for row in rows]
+    told = [(row, [(escape(cell.text), cell.apart) for cell in cells]) for row, cells in rows]
+    body = [[escape(row), *(f"**{text}**" if apart else text for text, apart in cells)] for row, cells in told]
     return [
         f"### Against {escape(str(baseline.control(grid, named)))}",
         baseline.MEANING + (f" {baseline.TESTED}" if any(cell.tested for _, cells in rows for cell in cells) else ""),

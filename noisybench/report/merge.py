@@ -3,7 +3,8 @@
 The first folder sets the terms. Another's cells join its tables where data set, network and noise have the same
 settings and, as far as both were measured, the same data and noisy labels, and where (recipe ``common``) the schedule
 is one that the table has already. What differs in name alone joins; what differs in settings stands beside it under a
-name of its own; what would be compared wrongly is left out, and the study's notes say why.
+name of its own; what would be compared wrongly is left out, and the study's notes say why. Where no result of a whole
+folder is shown, that is said apart.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from noisybench.report.results import Cell, Run, Study, read_study, seed_order
+from noisybench.report.results import STATUSES, Cell, Run, Study, read_study, seed_order
 from noisybench.spec import at, canonical_json
 
 SCHEDULE = ("epochs", "batch_size", "schedule", "warmup", "augment")
@@ -24,14 +25,17 @@ SCHEDULE = ("epochs", "batch_size", "schedule", "warmup", "augment")
 def read_studies(folders: Sequence[Path], only: Sequence[str] = ()) -> Study:
     """The study of one folder, or of several merged; of it the runs that meet all conditions."""
     studies = [read_study(folder) for folder in folders]
-    study = studies[0]
-    if len(studies) > 1:
-        suites = Counter(s.suite for s in studies)
-        names = [
-            s.suite if suites[s.suite] == 1 else f"{s.suite} in {f}" for s, f in zip(studies, folders, strict=True)
-        ]
-        study = merge(studies, names)
-    return narrow(study, only) if only else study
+    if len(studies) == 1:
+        return narrow(studies[0], only) if only else studies[0]
+    suites = Counter(s.suite for s in studies)
+    names = [s.suite if suites[s.suite] == 1 else f"{s.suite} in {f}" for s, f in zip(studies, folders, strict=True)]
+    merged = merge(studies, names)
+    if not only:
+        return merged
+    study = narrow(merged, only)
+    gone = [n for s, n in zip(studies, names, strict=True) if _shows(merged, s) and not _shows(study, s)]
+    unmet = [f"No result of {n} is in these tables: none meets {', '.join(only)}." for n in gone]
+    return replace(study, absent=(*study.absent, *unmet))
 
 
 def narrow(study: Study, only: Sequence[str]) -> Study:
@@ -72,16 +76,19 @@ def merge(studies: Sequence[Study], names: Sequence[str]) -> Study:
     """One study of all that may stand together; ``names`` are what its notes call the parts."""
     first, merged = studies[0], _Merged()
     notes: list[str] = []
+    taken: list[tuple[Study, str]] = []
+    absent: list[str] = []
     for study, name in zip(studies, names, strict=True):
         why = _unlike(study, first)
-        if why is None:
-            notes += merged.take(study, name)
+        joined, said = merged.take(study, name) if why is None else (0, [f"{name} is left out: {why}."])
+        notes += said
+        if joined:
+            taken.append((study, name))
         else:
-            notes.append(f"{name} is left out: {why}.")
-    taken = [(s, n) for s, n in zip(studies, names, strict=True) if _unlike(s, first) is None]
+            absent += said
     rules = {n: s.accuracy for s, n in taken if s.accuracy != first.accuracy}
     notes += [f"{n} asks for the rule '{rule}'; shown is '{first.accuracy}'." for n, rule in rules.items()]
-    return replace(
+    whole = replace(
         first,
         suite=" + ".join(n for _, n in taken),
         parts=tuple(f"{n} (version {s.version})" for s, n in taken),
@@ -94,6 +101,23 @@ def merge(studies: Sequence[Study], names: Sequence[str]) -> Study:
         unplanned=tuple(f"{n}/{run_id}" for s, n in taken for run_id in s.unplanned),
         notes=tuple(notes),
     )
+    unseen = [f"No result of {n} is in these tables: {_why_unseen(s)}." for s, n in taken if not _shows(whole, s)]
+    return replace(whole, absent=(*absent, *unseen))
+
+
+def _shows(study: Study, part: Study) -> bool:
+    """A record of this part is in the merged study."""
+    shown = {id(run) for cell in study.cells for run in cell.runs}
+    return any(run.result is not None and id(run) in shown for cell in part.cells for run in cell.runs)
+
+
+def _why_unseen(part: Study) -> str:
+    """Why a part whose cells have joined shows no record."""
+    if any(run.result is not None for cell in part.cells for run in cell.runs):
+        return "an earlier folder has the same runs"
+    counts = part.counts
+    told = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+    return f"none of its runs has a record that can be used ({told})"
 
 
 def _sentence(text: str) -> str:
@@ -124,9 +148,9 @@ class _Merged:
     noisy: dict[tuple[str, str, str], str] = field(default_factory=dict)  # data set, noise, seed -> label hash
     schedules: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # data set, model -> what its cells say
 
-    def take(self, study: Study, name: str) -> list[str]:
-        """Take in a study's cells; returns what there is to say."""
-        cells = [self._placed(replace(cell, suite=study.suite), name) for cell in study.cells]
+    def take(self, study: Study, name: str) -> tuple[int, list[str]]:
+        """Take in a study's cells; returns how many joined, and what there is to say."""
+        cells = [self._placed(replace(cell, suite=study.suite, again=study.again), name) for cell in study.cells]
         out: Counter[str] = Counter()
         joining = []
         for cell in cells:
@@ -136,7 +160,10 @@ class _Merged:
         clashing = {
             cell.method for cell in joining if (there := self.cells.get(_place(cell))) and not _same(there, cell)
         }
-        notes = [f"{name}: {n} of {len(cells)} cells left out, {why}." for why, n in sorted(out.items())]
+        reasons = [f"{n} of {len(cells)} cells left out, {why}" for why, n in sorted(out.items())]
+        if reasons and not joining:
+            return 0, [f"No result of {name} is in these tables: {'; '.join(reasons)}."]
+        notes = [f"{name}: {reason}." for reason in reasons]
         if clashing:
             listed = ", ".join(sorted(clashing))
             notes.append(f"{name} has other settings under the same name, shown as 'NAME ({name})': {listed}.")
@@ -154,7 +181,7 @@ class _Merged:
             notes.append(
                 f"{name}: other results of runs that an earlier part has as well, not used: {', '.join(shared)}."
             )
-        return notes
+        return len(joining), notes
 
     def _placed(self, cell: Cell, name: str) -> Cell:
         """The cell under the tables' names of its data set, noise and model."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from noisybench.report import words
 from noisybench.report.grid import Grid
 from noisybench.report.ranks import FEWEST_BLOCKS, Ranking, friedman
 
@@ -37,7 +38,7 @@ def overall(grids: Sequence[Grid]) -> Ranking | None:
 def sentences(ranking: Ranking) -> list[str]:
     """Test, critical difference and the groups that are not told apart."""
     lines = [
-        f"Over {ranking.blocks} data sets: Friedman's test (Iman and Davenport's F) p = {ranking.p:.2g}; "
+        f"Over {ranking.blocks} data sets: Friedman's test (Iman and Davenport's F) {words.p_is(ranking.p)}; "
         f"critical difference {ranking.critical:.2f} ranks."
     ]
     lines += [f"Not told apart: {', '.join(group)}." for group in ranking.groups]

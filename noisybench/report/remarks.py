@@ -68,8 +68,10 @@ def legend(grid: Grid, best: str, tied: str) -> list[str]:
     entries = list(grid.entries.values())
     out = [_seeds(entries)] if any(e.summary for e in entries) else []
     if any(e.summary and e.summary.half_width is not None for e in entries):
+        rounded = any(block.rounded for block in grid.blocks.values())
         out.append(
-            "± is the half width of the 95 % interval over seeds; their spread is pooled over a column's methods."
+            "± is the half width of the 95 % interval over seeds; their spread is pooled over a column's methods"
+            + (", and no smaller than that of rounding to whole test images." if rounded else ".")
         )
     if any(e.best for e in entries):
         out.append(f"{best}: highest mean of its column.")
@@ -104,7 +106,7 @@ def visible(grid: Grid) -> str | None:
     found = [order.visible if (order := grid.standings.get(c.label)) else None for c in grid.columns]
     if all(width is None for width in found):
         return None
-    told = ", ".join("–" if width is None else f"{width:.1f}" for width in found)
+    told = ", ".join("–" if width is None else f"{width:.1f}" if width >= 0.05 else "< 0.1" for width in found)
     return f"Smallest difference to the best that could be seen, column by column: {told} points."
 
 
@@ -126,7 +128,8 @@ def conventions(grid: Grid) -> str:
 
 
 def warnings(report: Report) -> list[str]:
-    """Records that are not used: damaged, not in the plan, or not made from the data and labels of the others."""
+    """Records that are not used: damaged, not in the plan, or not made from the data and labels of the others; and
+    the study's notes, but for those that stand under the title."""
     study, out = report.study, []
     if study.damaged:
         names = ", ".join(f"{run_id} ({why})" for run_id, why in study.damaged)
@@ -136,7 +139,7 @@ def warnings(report: Report) -> list[str]:
     if study.left_out:
         names = "; ".join(f"{run_id}: {why}" for run_id, why in study.left_out)
         out.append(f"{_records(len(study.left_out))} left out and must not be mixed with the others: {names}.")
-    return [*out, *study.notes]
+    return [*out, *(note for note in study.notes if note not in study.absent)]
 
 
 def _records(n: int) -> str:

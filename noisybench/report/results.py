@@ -64,6 +64,7 @@ class Cell:
     settings: Mapping[str, Any]
     runs: tuple[Run, ...]
     suite: str | None = None  # where several are merged, the one it is of
+    again: tuple[str, ...] = ()  # and how that is run
     _values: dict[str, dict[str, float]] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     @property
@@ -74,6 +75,11 @@ class Cell:
     def count(self, status: str) -> int:
         """How many of its runs have this status."""
         return sum(run.status == status for run in self.runs)
+
+    @property
+    def images(self) -> float | None:
+        """How many test images its accuracies rest on, the fewest where runs differ; None where no run says."""
+        return min(self.values("data.test_size").values(), default=None)
 
     def values(self, path: str) -> dict[str, float]:
         """Seed -> number at ``path`` of the results of the finished runs that have one."""
@@ -102,8 +108,10 @@ class Study:
     damaged: tuple[tuple[str, str], ...]
     left_out: tuple[tuple[str, str], ...]
     unplanned: tuple[str, ...]
+    again: tuple[str, ...] = ()  # arguments of `noisybench run` that make its plan, where the plan tells
     parts: tuple[str, ...] = ()  # where several are merged, their names and versions
     notes: tuple[str, ...] = ()  # what else a reader must know, in sentences
+    absent: tuple[str, ...] = ()  # where several are merged, which of them the tables show nothing of, and why
     known: dict[str, Any] = field(init=False, default_factory=dict, compare=False, repr=False)  # grids by rule
 
     @property
@@ -195,6 +203,7 @@ def _study(run_dir: Path, plan: Mapping[str, Any]) -> Study:
         damaged=tuple(sorted(damaged.items())),
         left_out=tuple(sorted(unmixable.items())),
         unplanned=unplanned,
+        again=tuple(str(part) for part in plan.get("again") or ()),
     )
 
 

@@ -1,6 +1,9 @@
 """Means and intervals of one list of numbers, and Welch's difference of two.
 
 Sums are exact (``math.fsum``), so that the order of the records never shows in the result.
+
+Accuracies of n test images move in steps of 100 / n, so that a few seeds often differ by the same amount. That is
+rounding, not certainty: no spread over seeds is taken to be smaller than that of rounding to whole images.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ DIGITS = 9
 class Summary:
     """Mean of n values; ``std`` (n - 1 below the line) and the half width of the interval are None when n = 1.
 
-    ``own``: the interval rests on these values alone, though those of other methods were at hand.
+    ``own``: the interval rests on these values alone, though those of other methods were at hand. ``least``: the
+    standard deviation that intervals rest on where ``std`` is below it.
     """
 
     n: int
@@ -28,6 +32,12 @@ class Summary:
     std: float | None = None
     half_width: float | None = None
     own: bool = False
+    least: float = 0.0
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation that intervals rest on; None when n = 1."""
+        return None if self.std is None else max(self.std, self.least)
 
 
 @dataclass(frozen=True)
@@ -58,24 +68,35 @@ def student_quantile(degrees: float, confidence: float = CONFIDENCE) -> float:
     return float(stdtrit(degrees, 0.5 + confidence / 2))
 
 
-def summarise(values: Sequence[float], confidence: float = CONFIDENCE) -> Summary | None:
-    """Mean and Student interval: mean ± t(n - 1) s / sqrt(n). None without values."""
+def rounding(images: float | None) -> float:
+    """Standard deviation, in points, of rounding an accuracy to whole test images: a uniform law's, whatever the
+    selection rule. 0 where their number is not known.
+
+    >>> round(rounding(100), 3)
+    0.289
+    """
+    return 100 / images / math.sqrt(12) if images and images > 0 else 0.0
+
+
+def summarise(values: Sequence[float], confidence: float = CONFIDENCE, *, least: float = 0.0) -> Summary | None:
+    """Mean and Student interval: mean ± t(n - 1) s / sqrt(n), with s no smaller than ``least``. None without values."""
     n = len(values)
     if n == 0:
         return None
     mean = math.fsum(values) / n
     if n == 1:
-        return Summary(1, mean)
+        return Summary(1, mean, least=least)
     std = round(math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)), DIGITS)
-    return Summary(n, mean, std, student_quantile(n - 1, confidence) * std / math.sqrt(n))
+    half_width = student_quantile(n - 1, confidence) * max(std, least) / math.sqrt(n)
+    return Summary(n, mean, std, half_width, least=least)
 
 
 def welch(first: Summary, second: Summary) -> Difference:
     """First minus second of independent samples with spreads of their own (Welch 1947), from their summaries alone."""
     mean = first.mean - second.mean
-    if first.std is None or second.std is None:
+    if first.spread is None or second.spread is None:
         return Difference(mean, own=True)
-    one, two = first.std**2 / first.n, second.std**2 / second.n
+    one, two = first.spread**2 / first.n, second.spread**2 / second.n
     below = one**2 / (first.n - 1) + two**2 / (second.n - 1)
     degrees = (one + two) ** 2 / below if below > 0 else float(min(first.n, second.n) - 1)
     return Difference(mean, math.sqrt(one + two), degrees, own=True)

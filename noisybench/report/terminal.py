@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def render(report: Report, width: int) -> str:
-    """Title, main tables, what is memorised, counts and closing sentences; lines fit ``width`` where names allow."""
+    """Title, folders that the tables show nothing of, main tables, what is memorised, counts and closing sentences;
+    lines fit ``width`` where names allow."""
     notes = Footnotes()
-    blocks = [_wrap(report.title, width)]
+    blocks = ["\n".join(_wrap(line, width) for line in (report.title, *report.study.absent))]
     if report.study.smoke or report.study.synthetic:
         blocks.append(_wrap(markdown.banner(report), width))
     for grid, comparisons, orders, images in zip(

@@ -16,7 +16,7 @@ import numpy as np
 
 from noisybench.report.grid import Entry, Grid
 from noisybench.report.results import Run
-from noisybench.report.statistics import student_quantile
+from noisybench.report.statistics import rounding, student_quantile
 from noisybench.seeding import Draws
 from noisybench.store import read_arrays
 
@@ -55,7 +55,8 @@ class TestSet:
         shared = sorted(one.keys() & two.keys()) if one and two else []
         if not shared or one is None or two is None:
             return None
-        return _part(np.stack([self._replicates[one[s]] - self._replicates[two[s]] for s in shared], axis=1))
+        apart = np.stack([self._replicates[one[s]] - self._replicates[two[s]] for s in shared], axis=1)
+        return _part(apart, math.sqrt(2) * rounding(self.images))
 
 
 def correct(run: Run) -> np.ndarray | None:
@@ -88,7 +89,7 @@ def measure(grid: Grid) -> TestSet | None:
     table = _accuracies([found[name] for name in names])
     replicates = {name: table[:, i] for i, name in enumerate(names)}
     parts = {
-        place: _part(np.stack([replicates[known[seed]] for seed in sorted(known)], axis=1))
+        place: _part(np.stack([replicates[known[seed]] for seed in sorted(known)], axis=1), rounding(max(sizes)))
         for place, known in runs.items()
     }
     return TestSet(sizes.pop(), parts, count - len(found), replicates, runs)
@@ -100,12 +101,12 @@ def _known(entry: Entry, found: Mapping[str, np.ndarray]) -> dict[str, str]:
     return {run.seed: run.run_id for run in runs} if all(run.run_id in found for run in runs) else {}
 
 
-def _part(accuracy: np.ndarray) -> Part:
+def _part(accuracy: np.ndarray, least: float) -> Part:
     """Of accuracies ``[replicate, seed]`` on resampled images.
 
     The n seeds are resampled too, their deviations widened by sqrt(n / (n - 1)) so that the variance is unbiased, and
     the interval takes Student's quantile with the degrees of freedom of that sum (Welch, Satterthwaite): n - 1 where
-    seeds matter, many where images do.
+    seeds matter, many where images do. A seed's standard deviation is not taken to be smaller than ``least``.
     """
     mean = accuracy.mean(axis=1)
     error = float(mean.std(ddof=1))
@@ -115,6 +116,7 @@ def _part(accuracy: np.ndarray) -> Part:
         return Part(images, None)
     drawn = (accuracy * _seed_weights(n)).sum(axis=1) / n
     total = float((mean + math.sqrt(n / (n - 1)) * (drawn - mean)).std(ddof=1)) ** 2
+    total = max(total, least**2 / n)
     seeds = max(0.0, total - error**2)
     degrees = (n - 1) * (total / seeds) ** 2 if seeds > 0 else math.inf
     return Part(images, round(student_quantile(degrees) * math.sqrt(total), 4))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from noisybench.literature import Score
 from noisybench.report import remarks, rows
 from noisybench.report.baseline import against_baseline, control, wilcoxon
-from noisybench.report.grid import Column, Entry, Grid, accuracies
+from noisybench.report.grid import Column, Entry, Grid, mean_of
 from noisybench.report.overall import overall
 from noisybench.report.pair import NOT_STATED
 from noisybench.report.published import Partner
@@ -40,7 +40,7 @@ def json_text(report: Report) -> str:
         "damaged": [{"run_id": run_id, "why": why} for run_id, why in study.damaged],
         "left_out": [{"run_id": run_id, "why": why} for run_id, why in study.left_out],
         "unplanned": list(study.unplanned),
-        "warnings": remarks.warnings(report),
+        "warnings": [*study.absent, *remarks.warnings(report)],
         "sentences": remarks.sentences(report),
         "alone": [
             {"dataset": grid.dataset, "model": grid.model, "source": c.source.name, **_score(score)}
@@ -93,7 +93,7 @@ def _cells(report: Report) -> Iterator[dict[str, Any]]:
 
 def _row(report: Report, grid: Grid, column: Column, row: str, entry: Entry, cell: Cell) -> dict[str, Any]:
     shown = cell is entry.cell
-    summary = entry.summary if shown else summarise(list(accuracies(cell, report.rule).values()))
+    summary = entry.summary if shown else mean_of(cell, report.rule)
     out: dict[str, Any] = {
         "dataset": grid.dataset,
         "model": grid.model,

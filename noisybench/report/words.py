@@ -27,6 +27,17 @@ def accuracy(entry: Entry) -> str:
     return value(entry.summary) + short
 
 
+def probability(p: float) -> str:
+    """``0.031``, and ``< 0.001`` below that: no test is so sure of its model that more would mean anything."""
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def p_is(p: float) -> str:
+    """``p = 0.031`` or ``p < 0.001``."""
+    told = probability(p)
+    return f"p {told}" if told.startswith("<") else f"p = {told}"
+
+
 def counts(study: Study) -> str:
     """``72 runs planned: 70 finished, 1 diverged, 1 failed, 0 missing, 0 blocked.``"""
     found = study.counts

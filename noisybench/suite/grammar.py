@@ -97,7 +97,8 @@ def _open_set(value: Any) -> Any:
             if key not in ("rate", "from"):
                 raise ParameterError(f"open_set has no key '{key}'; it takes: rate, from")
         if not OPEN_SET.fits("rate", value["rate"]):
-            raise ParameterError(f"must be a number from 0 to 1, not {registry.shown(value['rate'])}", key="rate")
+            wrong = f"must be a number from 0 to 1, not {registry.shown(value['rate'])}"
+            raise ParameterError(wrong + share_meant(OPEN_SET, "rate", value["rate"]), key="rate")
         return {"rate": value["rate"], "from": _other_dataset(value["from"])}
     except ParameterError as error:
         raise ValueError(str(error)) from None
@@ -115,6 +116,25 @@ def _other_dataset(value: Any) -> dict[str, Any]:
     if "id" in params and params["id"] is None and params.get("path"):
         params["id"] = Path(str(params["path"])).stem
     return {"name": component.name, **params}
+
+
+def share_meant(schema: Any, key: str, value: Any) -> str:
+    """`` (40 % is 0.4)`` where ``key`` takes a share from 0 to 1 and ``value``, 40 or ``40%``, reads as a percentage;
+    else an empty string. Of a list, its first entry."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    percent = _percent(value)
+    if percent is None or schema.fits(key, -0.5) or schema.fits(key, 1.5):
+        return ""
+    return f" ({percent:g} % is {percent / 100:g})" if schema.fits(key, percent / 100) else ""
+
+
+def _percent(value: Any) -> float | None:
+    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
+        return float(found[1])
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 2 <= value <= 100:
+        return float(value)
+    return None
 
 
 class OpenSetKeys(pydantic.BaseModel):

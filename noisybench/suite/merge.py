@@ -218,8 +218,9 @@ def unfold(node: Node, allowed: Mapping[str, str], *, keep: tuple[str, ...] = ()
         parts = whole_path(_split(key))
         if parts[0] not in allowed:
             known = [*allowed, *TRAINING_KEYS, *METHOD_KEYS, *keep]
-            guess = did_you_mean(str(key), known)
-            raise item.error(f"{what} has no key '{key}'{guess}; it takes: {', '.join(known)}")
+            hint = _parameter_of(node, key)
+            guess = "" if hint else did_you_mean(str(key), known)
+            raise item.error(f"{what} has no key '{key}'{guess}; it takes: {', '.join(known)}{hint}")
         _insert(out, parts, item)
     for block, keys in (("training", TRAINING_KEYS), ("method", METHOD_KEYS)):
         for key, item in out[block].value.items() if block in out and out[block].is_mapping else ():
@@ -227,6 +228,16 @@ def unfold(node: Node, allowed: Mapping[str, str], *, keep: tuple[str, ...] = ()
                 takes = f"it takes: {', '.join(keys)}"
                 raise item.error(f"{block} has no key '{key}'{did_you_mean(str(key), keys)}; {takes}")
     return node.having(out)
+
+
+def _parameter_of(node: Node, key: str | int) -> str:
+    """How to write ``key`` where it is a parameter of a component that this mapping gives by its name alone."""
+    for block in ("algorithm", "loss", "optimizer"):
+        named = node.get(block)
+        name = named.value if named is not None else None
+        if name in registry.names(block) and key in registry.get(block, str(name)).keys:
+            return f"; write it as {block}: {{name: {name}, {key}: ...}}"
+    return ""
 
 
 def unfold_method(node: Node) -> Node:

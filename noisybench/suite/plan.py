@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from noisybench.errors import PlanConflict, StoreError
@@ -12,9 +12,11 @@ from noisybench.suite.axes import flat, text_of
 from noisybench.suite.expand import Expansion
 
 
-def build_plan(expansion: Expansion) -> dict[str, Any]:
-    """The plan as it is stored, read back by reports."""
-    return copy.deepcopy({**expansion.header, "cells": list(expansion.cells)})
+def build_plan(expansion: Expansion, again: Sequence[str] = ()) -> dict[str, Any]:
+    """The plan as it is stored, read back by reports. ``again``: what follows ``noisybench run`` to make it once more;
+    plans that differ in nothing else are the same."""
+    made_by = {"again": list(again)} if again else {}
+    return copy.deepcopy({**expansion.header, **made_by, "cells": list(expansion.cells)})
 
 
 def run_names(cells: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -48,7 +50,8 @@ def check_plan(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[st
         above = max(old["version"], new["version"])
         raise PlanConflict(
             f"the results folder of '{new['suite']}' holds another plan (version {old['version']}): {difference}; "
-            f"run it as another suite with --name NEW, or raise 'version' above {above} to replace the plan"
+            f"run it as another suite with --name NEW, or raise 'version' above {above} (in the file, or with --set "
+            f"version={above + 1}) to replace the plan: what did not change is kept, only the changed runs are trained"
         )
     return dict(new)
 

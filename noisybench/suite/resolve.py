@@ -10,7 +10,7 @@ from noisybench import registry
 from noisybench.errors import ParameterError
 from noisybench.registry import did_you_mean, shown
 from noisybench.spec import Slot
-from noisybench.suite.grammar import COMMON, METHOD_BLOCKS, METHOD_KEYS, SLOT, TRAINING, TRAINING_KEYS
+from noisybench.suite.grammar import COMMON, METHOD_BLOCKS, METHOD_KEYS, SLOT, TRAINING, TRAINING_KEYS, share_meant
 from noisybench.suite.merge import component_of, merge
 from noisybench.suite.reading import Node, plain
 
@@ -134,10 +134,11 @@ def _validated(schema: Any, nodes: Mapping[Any, Node], owner: Node) -> dict[str,
             wrong = next((item for item in at.value if not schema.fits(key, plain(item))), None)
             if wrong is not None:  # an axis with a bad value: name that value
                 _validated(schema, {**nodes, key: wrong}, owner)
+        hint = share_meant(schema, key, values[key])
         for part in inner:
             if at.is_list and part.isdigit() and int(part) < len(at.value):
                 at = at.value[int(part)]
-        raise at.error(error.message) from None
+        raise at.error(error.message + hint) from None
     return resolved
 
 

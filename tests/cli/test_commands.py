@@ -99,7 +99,10 @@ def test_only_trains_a_selection_with_its_teachers_and_the_report_says_so(here, 
     code, out, _ = nb("run", "tiny.yaml", "--workers", "0", "--only", "method=Student", "--only", "noise.rate=0.4")
     assert code == 0
     assert len(result_hashes(here / "runs/tiny")) == 4  # two students and their two teachers
-    assert "8 missing" in out
+    assert "missing" not in out.replace("0 missing", "")
+    assert "SGD" not in out
+    assert out.endswith("10 more runs are planned; noisybench report runs/tiny shows all.\n")
+    assert "8 missing" in (here / "runs/tiny/report.md").read_text()
     nb("run", "tiny.yaml", "--workers", "0", "--only", "method=SGD", "--only", "noise.rate=0.2", "--only", "seed=0")
     _, out, _ = nb("report", "runs/tiny")
     assert "1 of 2" in out
@@ -115,6 +118,54 @@ def test_a_dry_run_writes_nothing(here, nb):
     assert "'run' would train 12 on cpu in " in out
     assert re.search(r"Time: about \d+ \w+ (with \d workers?|one run after another) \(12 of 12 runs guessed", out)
     assert not (here / "runs").exists()
+
+
+def test_a_part_of_a_study_without_the_suites_baseline_is_reported_too(here, nb):
+    Path("tiny.yaml").write_text(SUITE + "report: {baseline: SGD}\n")
+    code, out, err = nb("run", "tiny.yaml", "--workers", "0", "--only", "method=SAM", "--only", "noise.rate=0.4")
+    assert (code, err) == (0, "")
+    assert "10 more runs are planned" in out
+    code, out, _ = nb("run", "tiny.yaml", "--workers", "0", "--only", "method=SGD|SAM|Student")
+    assert (code, "more runs" in out) == (0, False)
+
+
+@pytest.mark.parametrize("workers", ["0", "1", "2", "100"])
+def test_a_dry_run_names_the_run_that_comes_first_and_the_workers_there_will_be(here, nb, workers):
+    text = SUITE.replace("SAM: {", "SAM: {training: {epochs: 9}, ").replace("seeds: 2", "seeds: 1")
+    Path("tiny.yaml").write_text(text)
+    options = ["run", "tiny.yaml", "--workers", workers, "--only", "noise.rate=0.4"]
+    planned = nb(*options, "--dry-run")[1]
+    first = "SGD" if workers in "01" else "SAM"  # several workers begin with what takes longest
+    assert f"; first: {first}, symmetric 0.4, seed 0." in planned
+    place = {"0": "this process", "1": "1 worker", "2": "2 workers", "100": "3 workers"}[workers]
+    assert f" on cpu in {place}, into" in planned
+    assert f"{'one run after another' if workers == '0' else f'with {place}'} (3 of 3" in planned
+    out = nb(*options)[1]
+    assert f"training 3 on cpu in {place}." in out
+
+
+def test_a_missing_package_is_told_before_anything_is_trained(here, nb, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    Path("tiny.yaml").write_text(SUITE + "  Probe: {algorithm: linear_probe}\n")
+    told = "method 'Probe' (algorithm 'linear_probe') needs the package 'timm'; install it with: pip install"
+    code, out, err = nb("validate", "tiny.yaml")
+    assert (code, err) == (0, "")
+    assert f"Note: {told} 'noisybench[timm]'." in out
+    for options in (["--dry-run"], ["--smoke"], []):
+        code, out, err = nb("run", "tiny.yaml", *options)
+        assert (code, out) == (2, "")
+        assert err == f"noisybench: {told} 'noisybench[timm]', or leave these runs out with --only\n"
+    assert not (here / "runs").exists()
+    assert nb("run", "tiny.yaml", "--dry-run", "--only", "method=SGD")[0] == 0
+
+
+def test_data_that_is_not_at_its_path_is_told_by_a_dry_run_too(here, nb):
+    absent = ["tiny.yaml", "--set", "dataset={name: npz, path: no.npz}"]
+    told = f"'no.npz' does not exist; looked for {here}/no.npz and {here}/data/no.npz"
+    assert nb("run", *absent, "--dry-run") == (2, "", f"noisybench: {told}\n")
+    code, out, err = nb("validate", *absent)
+    assert (code, err) == (0, "")
+    assert f"Note: {told}." in out
 
 
 def test_a_time_claims_no_more_than_an_estimate_knows():
@@ -296,7 +347,17 @@ def test_a_plugin_is_known_to_every_command_and_changes_the_identity(here, nb):
         code, _, err = nb("run", "tiny.yaml", "--plugin", "mine.py", *only)
         assert code == 2
         assert "--name" in err
+        assert "--set version=2) to replace the plan: what did not change is kept, only the changed runs" in err
         assert set(result_hashes(here / "runs/tiny")) == before
+        code, out, _ = nb("run", "tiny.yaml", "--plugin", "mine.py", "--set", "version=2", *only)
+        assert (code, "training 2" in out) == (0, True)
+        registry._components.pop(("loss", "halved"))
+        code, out, _ = nb("verify", "runs/tiny")
+        assert code == 1
+        told = [line.partition(": ")[2] for line in out.splitlines()[:-1]]
+        assert len(told) == 4
+        reason = ": no loss 'halved' here; name its file with --plugin (what holds: files, data, labels)"
+        assert all(line.endswith(reason) for line in told)
     finally:
         registry._components.pop(("loss", "halved"), None)
 
@@ -380,3 +441,8 @@ def test_failures_are_told_once_a_reason(here, nb):
     assert any(line.startswith("  its teacher did not finish: 4 runs, the first Student") for line in told)
     code, out, _ = nb("run", "tiny.yaml", "--workers", "0", "--retry-failed", "--only", "method=SGD")
     assert (code, "training 4" in out) == (1, True)
+    clause = "--retry-failed trains them again)"
+    assert f"0 finished, 4 failed ({clause}" in out
+    code, out, _ = nb("run", "tiny.yaml", "--workers", "0", "--only", "method=SGD")
+    assert f"4 already settled (4 of them failed; {clause}" in out
+    assert "8 failed, 4 blocked. With --retry-failed, run trains failed runs again." in nb("status", "runs/tiny")[1]

@@ -33,6 +33,7 @@ def block(language: str, start: str) -> str:
 def nb(tmp_path, monkeypatch, capsys):
     """The command in an empty folder; what was registered goes again."""
     monkeypatch.chdir(tmp_path)
+
     def call(*arguments: str) -> int:
         monkeypatch.setattr("sys.argv", ["noisybench", *arguments])
         try:

@@ -104,6 +104,7 @@ def test_every_state_is_told(study):
     assert (status.complete, status.exit_code) == (False, 1)
     told = "\n".join(lines(status))
     assert "6 runs: 2 finished, 1 failed, 1 blocked, 1 damaged, 1 stopped; about " in told
+    assert "go on with the same run command. With --retry-failed, run trains failed runs again." in told
     assert "nothing is running: go on with the same run command." in told
     assert "stopped  GCE, symmetric 0.4, seed 0: goes on from its checkpoint after epoch 2 of 3" in told
     assert "damaged  GCE, symmetric 0.4, seed 1: record.json: damaged" in told

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from noisybench.report.blocks import fit
-from noisybench.report.statistics import summarise
+from noisybench.report.statistics import rounding, summarise
 
 
 def seeds(*values: float) -> dict[str, float]:
@@ -54,6 +54,27 @@ def test_seeds_that_differ_by_ten_points_cost_a_difference_nothing() -> None:
     block = fit({"A": seeds(60, 70, 80), "B": seeds(61, 71, 81)})
     assert block.residual == 0.0
     assert block.difference("B", "A").half_width() == 0.0
+
+
+def test_equal_differences_of_two_seeds_are_rounding_not_certainty() -> None:
+    """Of 50 images: a difference of two runs has twice the variance of rounding, one degree of freedom is left."""
+    least = rounding(50)
+    block = fit({"A": seeds(60, 62), "B": seeds(68, 70)}, least)
+    assert block.rounded
+    assert block.difference("B", "A").half_width() == pytest.approx(12.7062 * least, abs=1e-4)
+    assert all((s.half_width or 0) > 0 for s in block.summaries.values())
+    same = fit({"A": seeds(60, 60), "B": seeds(68, 68), "C": seeds(60, 62)}, least)
+    assert same.own == frozenset(), "one image more in one run is no large spread"
+    assert all((s.half_width or 0) > 0 for s in same.summaries.values())
+
+
+def test_ordinary_spreads_know_no_least() -> None:
+    with_floor, without = fit(THREE, rounding(500)), fit(THREE)
+    assert not with_floor.rounded
+    assert with_floor.residual == without.residual
+    for method, found in without.summaries.items():
+        assert with_floor.summaries[method].half_width == found.half_width
+    assert with_floor.difference("A", "B") == without.difference("A", "B")
 
 
 def test_missing_seeds_are_handled_by_least_squares() -> None:

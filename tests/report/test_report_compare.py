@@ -91,6 +91,31 @@ def test_without_scatter_the_p_value_is_nought_or_one() -> None:
     assert p_value(Difference(1.0)) is None
 
 
+@pytest.mark.parametrize("changes", [{}, {"noise__sha256": "other"}])
+def test_equal_differences_are_no_certainty(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Two seeds, 50 test images, +8 points in both: paired, t = 8 / (2 / sqrt 12) with one degree of freedom."""
+    old, new = cell("SGD", 0.4, seeds=(0, 1)), cell("SGD", 0.4, seeds=(0, 1))
+    first = [record(old, s, 60.0, data__test_size=50) for s in (0, 1)]
+    second = [record(new, s, 68.0, data__test_size=50, **changes) for s in (0, 1)]
+    found = both(tmp_path, first, second, ([old], [new]))
+    (pair,) = found.pairs
+    assert pair.half_width is not None
+    assert pair.p is not None
+    degrees = 2 if changes else 1
+    assert pair.p == pytest.approx(2 * scipy.stats.t.sf(8 / (2 / 12**0.5), degrees))
+    assert pair.half_width == pytest.approx(scipy.stats.t.ppf(0.975, degrees) * 2 / 12**0.5)
+    assert "rounding to whole test images" in " ".join(contrast.text(found).split())
+
+
+def test_no_p_value_is_printed_as_nought(tmp_path: Path) -> None:
+    """Nothing is known of the test set here, so that equal differences have no error at all."""
+    sgd = cell("SGD", 0.4)
+    first, second = ([record(sgd, s, v + more, data__test_size=None) for s, v in OLD.items()] for more in (0, 1))
+    found = both(tmp_path, first, second, ([sgd], [sgd]))
+    assert [pair.p for pair in found.pairs] == [0.0]
+    assert "< 0.001 *" in contrast.text(found)
+
+
 def test_the_same_folder_is_identical_everywhere(tmp_path: Path) -> None:
     folder, _, _ = study(tmp_path / "s", lambda m, r, s: 80.0 + s)
     found = compare(read_study(folder), read_study(folder), ("old", "new"))

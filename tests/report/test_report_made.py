@@ -65,6 +65,23 @@ def test_the_command_trains_just_this_cell(expansion: Any, tmp_path: Path) -> No
         assert select(expansion, conditions) == {run.run_id for run in planned.runs}
 
 
+def test_the_command_has_all_that_decided_on_the_plan(expansion: Any, tmp_path: Path) -> None:
+    again = ["my suites/mine.yaml", "--set", "training.epochs=3", "--plugin", "my loss.py", "--name", "theirs"]
+    (tmp_path / "plan.json").write_text(json.dumps(build_plan(expansion, again)), encoding="utf-8")
+    study = report(tmp_path).study
+    told = command(study, study.cells[0], varying(study))
+    assert told.startswith("noisybench run 'my suites/mine.yaml' --set training.epochs=3 --plugin 'my loss.py' ")
+    assert shlex.split(told)[2:9] == again
+    assert shlex.split(told)[9:11] == ["--only", "method=SGD"]
+
+
+def test_a_smoke_run_stays_one_whatever_its_command(tmp_path: Path) -> None:
+    again = ["quickstart", "--name", "mine"]
+    whole = plan([cell("SGD", 0.4)], suite="mine-smoke", smoke=True, again=again)
+    study = report(store(tmp_path, whole, [])).study
+    assert command(study, study.cells[0], varying(study)) == "noisybench run quickstart --name mine --smoke"
+
+
 def test_a_shipped_suite_is_named_and_a_smoke_run_stays_one(tmp_path: Path) -> None:
     study = report(store(tmp_path, plan([cell("SGD", 0.4)], suite="quickstart-smoke", smoke=True), [])).study
     assert command(study, study.cells[0], varying(study)) == "noisybench run quickstart --smoke"
@@ -106,3 +123,7 @@ def test_in_a_merged_report_a_cell_names_its_own_suite(tmp_path: Path) -> None:
     study = report(one, two).study
     told = [command(study, planned, varying(study)) for planned in study.cells]
     assert told == ["noisybench run one.yaml --only method=SGD", "noisybench run two.yaml --only method=SGD"]
+    two = store(tmp_path / "two", plan([other], suite="two", again=["two.yml", "--name", "two"]), [])
+    study = report(one, two).study
+    told = [command(study, planned, varying(study)) for planned in study.cells]
+    assert told == ["noisybench run one.yaml --only method=SGD", "noisybench run two.yml --name two --only method=SGD"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,46 @@ def test_other_data_and_other_labels_are_left_out(tmp_path: Path, path: str, why
     made = report(first, folder)
     assert list(rows(made)) == [("SGD", "symmetric 0.4")]
     assert why in made.study.notes[0]
+
+
+def under_the_title(made: Report) -> str:
+    """The one line that stands there, the same in every form."""
+    (line,) = made.study.absent
+    text = " ".join(made.to_text(10_000).split("\n\n")[0].split("\n"))
+    assert text == f"{made.title} {line}"
+    assert made.to_markdown().split("\n\n")[1] == f"**{line}**"
+    page = html.unescape(made.to_html())
+    assert page.index("</h1>") < page.index(line) < page.index("<nav")
+    for form in (made.to_text(10_000), made.to_markdown(), page):
+        assert form.count(line) == 1
+    assert line in json.loads(made.to_json())["warnings"]
+    return line
+
+
+def test_a_folder_that_is_left_out_altogether_is_named_under_the_title(tmp_path: Path) -> None:
+    first, _, _ = study(tmp_path / "a", lambda m, r, s: 80.0 + s, methods=("SGD",), rates=(0.4,))
+    gce = cell("GCE", 0.4)
+    records = [record(gce, s, 70.0 + s, data__fingerprint="0" * 64) for s in (0, 1)]
+    made = report(first, store(tmp_path / "b", plan([gce], suite="mine"), records))
+    assert under_the_title(made) == (
+        "No result of mine is in these tables: 1 of 1 cells left out, made from other data of the name cifar10."
+    )
+    assert made.title.startswith("example (version 1): ")
+    made = report(first, other(tmp_path / "c", [gce], smoke=True))
+    assert under_the_title(made) == "mine is left out: one of the two is a smoke run."
+
+
+def test_a_folder_without_a_record_of_its_own_in_the_tables_is_named_under_the_title(tmp_path: Path) -> None:
+    first, whole, records = study(tmp_path / "a", lambda m, r, s: 80.0 + s, methods=("SGD",), rates=(0.4,))
+    empty = store(tmp_path / "b", plan([cell("GCE", 0.4)], suite="mine"), [])
+    assert under_the_title(report(first, empty)) == (
+        "No result of mine is in these tables: none of its runs has a record that can be used (3 missing)."
+    )
+    again = store(tmp_path / "c", {**whole, "suite": "mine"}, records)
+    assert under_the_title(report(first, again)).endswith("an earlier folder has the same runs.")
+    gce = other(tmp_path / "d", [cell("GCE", 0.4)])
+    assert report(first, gce).study.absent == ()
+    assert under_the_title(report(first, gce, only=["method=SGD"])).endswith("none meets method=SGD.")
 
 
 def test_under_the_authors_recipes_schedules_may_differ(tmp_path: Path) -> None:

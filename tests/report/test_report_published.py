@@ -178,6 +178,12 @@ def test_without_seeds_and_spread_only_the_difference_is_shown(tmp_path: Path, s
     assert found.partners["SGD", "symmetric 0.4"].difference == pytest.approx(11.2)
 
 
+def test_equal_accuracies_here_are_rounded_to_whole_images(tmp_path: Path) -> None:
+    """Of 10000 images: 0.01 / sqrt 12 stands for the spread of these three seeds."""
+    found = half_width(beside_spread(tmp_path / "s", dict.fromkeys("012", 80.0), std=0.0, seeds=5))
+    assert found == pytest.approx(scipy.stats.t.ppf(0.975, 2) * 0.01 / 36**0.5)
+
+
 def test_one_seed_here_gives_no_interval(tmp_path: Path) -> None:
     assert half_width(beside_spread(tmp_path / "s", {"0": 80.0}, std=2.0, seeds=5)) is None
 

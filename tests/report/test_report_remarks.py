@@ -15,11 +15,22 @@ from noisybench.report.results import read_study
 SAM: dict[str, Any] = {"training__optimizer": {"name": "sam", "rho": 0.1, "base": {"name": "sgd", "lr": 0.1}}}
 
 
-def two_methods(folder: Path, sgd: tuple[float, ...], other: tuple[float, ...], rate: float = 0.4, **more: Any) -> Path:
+def two_methods(
+    folder: Path,
+    sgd: tuple[float, ...],
+    other: tuple[float, ...],
+    rate: float = 0.4,
+    test_size: int | None = 10000,
+    **more: Any,
+) -> Path:
     """SGD and SAM at one rate, one accuracy for each seed."""
     seeds = tuple(range(len(sgd)))
     cells = [cell("SGD", rate, seeds=seeds), cell("SAM", rate, seeds=seeds, settings=SAM)]
-    records = [record(c, s, v) for c, values in zip(cells, (sgd, other), strict=True) for s, v in enumerate(values)]
+    records = [
+        record(c, s, v, data__test_size=test_size)
+        for c, values in zip(cells, (sgd, other), strict=True)
+        for s, v in enumerate(values)
+    ]
     return store(folder, plan(cells, **more), records)
 
 
@@ -31,6 +42,19 @@ def test_the_largest_loss_of_plain_training_is_told(tmp_path: Path) -> None:
         "SAM has 82.0 %, +31.0 ± 2.5 points.",
         "SAM is ahead of every other method at symmetric 40 %.",
     ]
+
+
+def test_equal_differences_of_two_seeds_are_no_certainty(tmp_path: Path) -> None:
+    """50 test images, +4 points in both seeds: 12.7062 x 2 / sqrt 12 = 7.3, and the table says what that rests on."""
+    folder = two_methods(tmp_path / "s", (60.0, 62.0), (64.0, 66.0), test_size=50)
+    text = " ".join(report(folder).to_text().split())
+    assert "could be seen, column by column: 7.3 points." in text
+    assert "no smaller than that of rounding to whole test images" in text
+    assert "+4.0 ± 7.3 points, not told apart" in text
+    large = report(two_methods(tmp_path / "large", (60.0, 62.0), (64.0, 66.0))).to_text()
+    assert "column by column: < 0.1 points." in " ".join(large.split())
+    unknown = report(two_methods(tmp_path / "unknown", (60.0, 62.0), (64.0, 66.0), test_size=None)).to_text()
+    assert "rounding" not in unknown
 
 
 def test_a_difference_within_the_scatter_is_not_a_lead(tmp_path: Path) -> None:

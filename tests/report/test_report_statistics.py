@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import scipy.stats
 
-from noisybench.report.statistics import Summary, student_quantile, summarise, welch
+from noisybench.report.statistics import Summary, rounding, student_quantile, summarise, welch
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,27 @@ def test_one_value_has_no_interval_and_none_has_no_mean() -> None:
     assert found is not None
     assert (found.n, found.mean, found.std, found.half_width) == (1, 80.0, None, None)
     assert summarise([]) is None
+
+
+def test_rounding_to_whole_images_is_the_least_spread_of_an_interval() -> None:
+    """Of 50 images: steps of 2 points, 2 / sqrt 12 = 0.57735; 12.7062 x 0.57735 / sqrt 2 = 5.18728."""
+    least = rounding(50)
+    assert least == pytest.approx(0.57735, abs=1e-5)
+    assert rounding(None) == 0.0
+    equal = summarise([80.0, 80.0], least=least)
+    assert equal is not None
+    assert equal.std == 0.0
+    assert equal.half_width == pytest.approx(5.18728, abs=1e-4)
+    width = welch(equal, Summary(2, 70.0, 0.0, least=least)).half_width()
+    assert width == pytest.approx(student_quantile(2) * least)
+
+
+def test_a_larger_spread_is_left_as_it_is() -> None:
+    values = [80.1, 82.7, 84.2]
+    with_floor, without = summarise(values, least=rounding(50)), summarise(values)
+    assert with_floor is not None
+    assert without is not None
+    assert (with_floor.std, with_floor.half_width) == (without.std, without.half_width)
 
 
 def test_order_never_shows() -> None:

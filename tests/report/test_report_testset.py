@@ -82,6 +82,15 @@ def test_with_equal_seeds_both_is_little_more_than_images(tmp_path: Path) -> Non
     assert part.both == pytest.approx(part.images, abs=1e-9)
 
 
+def test_equal_answers_leave_the_rounding_to_whole_images(tmp_path: Path) -> None:
+    """Two seeds, no answer apart: each run's accuracy is still rounded, by 5 / sqrt 12 points of 20 images."""
+    one = np.repeat(np.arange(20)[None] < 15, 2, axis=0)
+    difference = measured(made(tmp_path / "s", {"A": one, "B": one})).difference(PLACE, ("B", PLACE[1]))
+    assert difference is not None
+    assert difference.images == 0.0
+    assert difference.both == pytest.approx(12.7062 * 5 / math.sqrt(12), abs=1e-3)
+
+
 def test_differences_are_paired_on_images(tmp_path: Path) -> None:
     """B differs from A on 20 images only: sqrt(0.01 - 0.01^2) / sqrt(2000) is its error, far below A's own."""
     one = answers({"A": (0.0,)})["A"]

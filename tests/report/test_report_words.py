@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from noisybench.report.statistics import Summary
-from noisybench.report.words import listing, published, signed, value
+from noisybench.report.words import listing, p_is, published, signed, value
 
 
 def test_values() -> None:
@@ -17,6 +17,10 @@ def test_differences_carry_a_sign_and_zero_none() -> None:
 
 def test_published_scores_keep_their_decimals() -> None:
     assert [published(x) for x in (93.0, 95.1, 89.29)] == ["93.0", "95.1", "89.29"]
+
+
+def test_no_p_value_is_nought() -> None:
+    assert [p_is(p) for p in (0.0, 1e-5, 0.0312, 1.0)] == ["p < 0.001", "p < 0.001", "p = 0.031", "p = 1"]
 
 
 def test_lists() -> None:

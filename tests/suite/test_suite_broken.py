@@ -33,6 +33,13 @@ BROKEN = [
     ("dataset: digits", "dataset: [digits, {name: digits, validation: 0}]", 2, "stated twice"),
     ("rate: [0.2, 0.8]", "rate: 1.2", 3, "noise.rate: must be less than or equal to 1, not 1.2"),
     ("rate: [0.2, 0.8]", "rate: [0.2, 1.2]", 3, "noise.rate[1]: must be less than or equal to 1, not 1.2"),
+    ("rate: [0.2, 0.8]", "rate: 40", 3, "noise.rate: must be less than or equal to 1, not 40 (40 % is 0.4)"),
+    ("rate: [0.2, 0.8]", "rate: 40%", 3, "noise.rate: must be a valid number, not '40%' (40 % is 0.4)"),
+    ("rate: [0.2, 0.8]", "rate: [20, 40]", 3, "not [20, 40] (20 % is 0.2)"),
+    ("rate: [0.2, 0.8]", "rate: [0.2, 12.5 %]", 3, "[1]: must be a valid number, not '12.5 %' (12.5 % is 0.125)"),
+    ("name: sgd, lr: 0.1", "name: sgd, lr: 0.1, momentum: 90", 7, "must be less than 1, not 90 (90 % is 0.9)"),
+    ("rate: [0.2, 0.8]", "rate: 0.2, open_set: {rate: 40, from: cifar10}", 3, "from 0 to 1, not 40 (40 % is 0.4)"),
+    ("dataset: digits", "dataset: {name: digits, validation: 10}", 2, "must be less than 1, not 10 (10 % is 0.1)"),
     ("rate: [0.2, 0.8]", "rate: [0.2, true]", 3, "not true"),
     ("rate: [0.2, 0.8]", "rate: '0.2'", 3, "valid number"),
     ("rate: [0.2, 0.8]", "rate: .nan", 3, "finite number"),
@@ -74,6 +81,16 @@ BROKEN = [
     ("SGD: {}", "'SGD[a]': {}", 10, "name"),
     ("SGD: {}", "SGD: {los: ce}", 10, "did you mean 'loss'?"),
     ("SGD: {}", "SGD: {model: mlp}", 10, "has no key 'model'"),
+    ("SGD: {}", "SGD: {loss: gce, q: 0.5}", 10, "published; write it as loss: {name: gce, q: ...}"),
+    ("SGD: {}", "SGD: {optimizer: sam, rho: 1}", 10, "published; write it as optimizer: {name: sam, rho: ...}"),
+    (
+        "SGD: {}",
+        "SGD: {algorithm: coteaching, forget_rate: 0.4}",
+        10,
+        "a method has no key 'forget_rate'; it takes: training, method, epochs, batch_size, drop_last, clip, warmup, "
+        "augment, precision, compile, diagnostics, detection, optimizer, schedule, algorithm, loss, mixup, averaging, "
+        "relabel, choose, published; write it as algorithm: {name: coteaching, forget_rate: ...}",
+    ),
     ("SGD: {}", "SGD: {training: {epoch: 5}}", 10, "did you mean 'epochs'?"),
     ("SGD: {}", "SGD: {method: {los: ce}}", 10, "did you mean 'loss'?"),
     ("SGD: {}", "SGD: {loss: {name: gce, p: 0.5}}", 10, "loss 'gce' has no parameter 'p'"),
@@ -179,3 +196,10 @@ def test_a_very_long_chain_of_relabels_ends_in_one_line(methods: Callable[..., S
     chain = [f"  m{i}: {{relabel: m{i - 1}}}\n" for i in range(1, 1200)]
     with pytest.raises(SuiteError, match="chain of more than 50 relabels"):
         methods("".join(reversed(chain)) + "  m0: {}\n")
+
+
+@pytest.mark.parametrize("edit", ["training.optimizer.lr=40%", "training.epochs=40%", "noise.rate=1.2"])
+def test_only_a_share_that_was_given_as_a_percentage_gets_a_hint(load: Callable[..., Suite], edit: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        load(EXAMPLE, edit)
+    assert " % is " not in str(caught.value)

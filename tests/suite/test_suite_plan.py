@@ -12,6 +12,7 @@ from suite_cases import EXAMPLE
 
 from noisybench.errors import PlanConflict, StoreError
 from noisybench.suite import Suite, build_plan, check_plan, load_suite, smoke_suite
+from noisybench.suite.plan import join_plans
 
 
 def plan_of(suite: Suite) -> dict[str, Any]:
@@ -70,6 +71,15 @@ def test_seeds_and_cells_may_be_added(load: Callable[..., Suite], old: str, new:
     assert check_plan(before, after) == after
 
 
+def test_how_a_plan_was_made_makes_no_other_plan(load: Callable[..., Suite]) -> None:
+    expansion = load(EXAMPLE).expand()
+    before, after = (build_plan(expansion, [name, "--name", "example"]) for name in ("mine.yaml", "yours.yaml"))
+    assert check_plan(before, after) == after
+    assert check_plan(build_plan(expansion), after) == after
+    assert join_plans(before, after) == before
+    assert {key: value for key, value in after.items() if key != "again"} == build_plan(expansion)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
@@ -96,7 +106,8 @@ def test_anything_else_is_refused_with_both_remedies(load: Callable[..., Suite],
     message = str(caught.value)
     assert says in message
     assert "--name NEW" in message
-    assert "raise 'version' above 1" in message
+    assert "raise 'version' above 1 (in the file, or with --set version=2)" in message
+    assert message.endswith("what did not change is kept, only the changed runs are trained")
     assert "\n" not in message
     assert caught.value.exit_code == 2
     after = plan_of(load(text.replace("name: example", "name: example\nversion: 2")))
