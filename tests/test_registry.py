@@ -182,8 +182,6 @@ def test_importing_the_package_and_asking_for_help_imports_no_torch():
 def test_what_cannot_be_an_algorithm_is_refused_at_once():
     message = r"algorithm 'mine': must be a class derived from noisybench\.methods\.algorithm"
     with pytest.raises(InputError, match=message):
-        InputError, match=r"algorithm 'mine': must be a class derived from noisybench\.methods\.algorithm"
-    ):
         registry.algorithm("mine")(lambda task: None)
     assert ("algorithm", "mine") not in registry._components
 
