@@ -11,6 +11,7 @@ from pydantic import Field
 from suite_cases import EXAMPLE, HEAD
 
 from noisybench import registry
+from noisybench.methods.algorithm import Algorithm
 from noisybench.registry import FILE, Epochs
 from noisybench.suite import Suite, load_suite
 
@@ -45,7 +46,7 @@ def toys() -> Iterator[None]:
     before = dict(registry._components)
 
     @registry.algorithm("toy")
-    class Toy:
+    class Toy(Algorithm):
         def __init__(
             self,
             task: Any,
