@@ -30,9 +30,8 @@ train_one_epoch = trainer.Run.train_one_epoch
 
 
 def slowly(run, epoch):
-    time.sleep({pause})
-    while epoch >= 2 and not pathlib.Path({gate!r}).exists():
-        time.sleep(0.05)
+    if not pathlib.Path({gate!r}).exists():
+        time.sleep({pause})
     train_one_epoch(run, epoch)
 
 
@@ -40,11 +39,11 @@ trainer.Run.train_one_epoch = slowly
 """
 
 
-def pausing(folder: Path, pause: float, gate: Path = Path("/")) -> str:
-    """A plug-in that makes epochs take a while, and a checkpoint after each of them; it changes no result. No run goes
-    past its second epoch before ``gate`` is there."""
+def pausing(folder: Path, pause: float, until: Path | None = None) -> str:
+    """A plug-in that makes epochs take a while, and a checkpoint after each of them; it changes no result. Epochs take
+    no longer than usual once the file ``until`` is there."""
     path = folder / "pausing.py"
-    path.write_text(PAUSING.format(pause=pause, gate=str(gate)))
+    path.write_text(PAUSING.format(pause=pause, gate=str(until or folder / "never")))
     return str(path)
 
 
