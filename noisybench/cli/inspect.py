@@ -205,7 +205,7 @@ def print_validation(suite: str, sets: Sequence[str], plugins: Sequence[Path], d
     """Check a suite whole, say what it would train, and note what is missing here to train it."""
     from noisybench.data import DataFolder, default_data_dir
     from noisybench.execute.obstacles import missing_data, missing_packages
-    from noisybench.suite import load_suite
+    from noisybench.suite import doubts, load_suite
 
     _load(plugins)
     loaded = load_suite(suite, sets=sets)
@@ -214,4 +214,6 @@ def print_validation(suite: str, sets: Sequence[str], plugins: Sequence[Path], d
     console.print(f"{loaded.name}: valid; {cells} cells, {len(expansion.runs)} runs.")
     folder = DataFolder(data_dir or default_data_dir(), loaded.directory)
     for lacking in [*missing_packages(expansion.runs, expansion.cells), *missing_data(expansion.runs, folder)]:
-        console.print(f"Note: {lacking}.")
+        console.print(f"Note: {lacking}.", markup=False)
+    for doubt in doubts(expansion.runs):
+        console.print(f"Note: {doubt}", markup=False)

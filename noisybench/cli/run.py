@@ -53,7 +53,7 @@ def run_suite(
     from noisybench.execute.study import fingerprints, open_set_prints, run_study, take_stock
     from noisybench.execute.work import Session
     from noisybench.store import Store
-    from noisybench.suite import build_plan, check_plan, load_suite, run_names, select, smoke_suite
+    from noisybench.suite import build_plan, check_plan, doubts, load_suite, run_names, select, smoke_suite
     from noisybench.train.numerics import choose_device
 
     limit = _check_options(workers, keep_weights, timeout)
@@ -76,6 +76,8 @@ def run_suite(
         _refuse_missing_packages(expansion, runs, store, retry_failed)
     for lacking in missing_data(runs, folder):
         raise lacking
+    for doubt in doubts(runs):
+        console.print(f"Note: {doubt}", markup=False)
     if dry_run:
         standing = take_stock(store, runs, {}, retry_failed=retry_failed, change=False)
         hands = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -72,7 +73,16 @@ def _expected(sizes: np.ndarray, *, rate: float, mapping: str | dict[int, int] |
     return mapped_transition(_targets(mapping, len(sizes)), rate)
 
 
-@noise("asymmetric", cite="patrini2017", transition=_expected)
+def _doubt(params: Mapping[str, Any], data: str) -> str | None:
+    if params["mapping"] is not None or data in ("cifar10", "cifar100"):
+        return None
+    return (
+        f"noise 'asymmetric' without 'mapping' confuses classes as they are numbered in CIFAR-10 or CIFAR-100, and "
+        f"data set '{data}' may have others; give mapping: {{from: to}}, cifar10, cifar100 or next, as it is meant."
+    )
+
+
+@noise("asymmetric", cite="patrini2017", transition=_expected, doubt=_doubt)
 def asymmetric(
     clean: np.ndarray,
     num_classes: int,
@@ -94,7 +104,7 @@ def asymmetric(
     ``mapping`` is ``cifar10``, ``cifar100`` (the next class inside the superclass, the reading of most papers),
     ``next`` (c -> c + 1, the last -> 0, for any number of classes: the other reading of CIFAR-100, the same as
     ``pairflip``) or ``{from: to, ...}`` in class numbers. By default it goes by the number of classes, 10 or 100,
-    *whatever the data set*: a set of ten other classes should name its own.
+    *whatever the data set*: a set of ten other classes should name its own, and ``validate`` and ``run`` say so.
     """
     target = _targets(mapping, num_classes)
     return flip_within_classes(clean, target, draws, rate=rate, count=count)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from noisybench.suite.doubts import doubts
 from noisybench.suite.edits import parse_value
 from noisybench.suite.expand import Expansion
 from noisybench.suite.plan import build_plan, check_plan, run_names
@@ -23,6 +24,7 @@ __all__ = [
     "build_plan",
     "check_plan",
     "describe",
+    "doubts",
     "load_suite",
     "parse_value",
     "render",

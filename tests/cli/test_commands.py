@@ -159,6 +159,16 @@ def test_a_missing_package_is_told_before_anything_is_trained(here, nb, monkeypa
     assert nb("run", "tiny.yaml", "--dry-run", "--only", "method=SGD")[0] == 0
 
 
+def test_what_may_not_be_meant_is_told_and_keeps_nothing_from_running(here, nb):
+    told = "Note: noise 'asymmetric' without 'mapping' confuses classes as they are numbered in CIFAR-10"
+    options = ["tiny.yaml", "--set", "noise={kind: asymmetric, rate: 0.4}", "--set", "dataset=digits"]
+    for command in (["validate"], ["run", "--dry-run"]):
+        code, out, err = nb(command[0], *options, *command[1:])
+        assert (code, err) == (0, "")
+        assert out.count(told) == 1
+    assert told not in nb("validate", *options[:1])[1]
+
+
 def test_data_that_is_not_at_its_path_is_told_by_a_dry_run_too(here, nb):
     absent = ["tiny.yaml", "--set", "dataset={name: npz, path: no.npz}"]
     told = f"'no.npz' does not exist; looked for {here}/no.npz and {here}/data/no.npz"
