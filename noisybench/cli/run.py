@@ -148,8 +148,11 @@ def _refuse_missing_packages(expansion: Any, runs: Sequence[RunSpec], store: Any
     from noisybench.execute.obstacles import missing_packages, without_package
     from noisybench.execute.study import take_stock
 
-    lacking = take_stock(store, without_package(runs), {}, retry_failed=retry_failed, change=False).todo
-    for error in missing_packages(lacking, expansion.cells):
+    lacking = {spec.run_id for spec in without_package(runs)}
+    if not lacking:
+        return
+    todo = take_stock(store, runs, {}, retry_failed=retry_failed, change=False).todo
+    for error in missing_packages([spec for spec in todo if spec.run_id in lacking], expansion.cells):
         raise InputError(f"{error}, or leave these runs out with --only")
 
 

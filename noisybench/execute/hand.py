@@ -82,6 +82,11 @@ class Hand:
         with contextlib.suppress(ValueError):
             self.process.close()
 
+    @property
+    def ran_out_of_memory(self) -> bool:
+        """The system killed it for memory, as far as the system tells."""
+        return self.process.exitcode == -9 and memory_kills() > self.memory_kills
+
     def why_it_died(self) -> str:
         """For a record, what is to follow "its worker"."""
         code = self.process.exitcode
@@ -89,7 +94,7 @@ class Hand:
             return "ended, the system does not say how"
         if code >= 0:
             return f"ended with code {code}"
-        if code == -9 and memory_kills() > self.memory_kills:
+        if self.ran_out_of_memory:
             return "was killed by the system, which had run out of memory"
         hint = " (the system does this where memory runs out)" if code == -9 else ""
         return f"was killed by signal {-code}{hint}"

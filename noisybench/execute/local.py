@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from typing import Any
 
 from noisybench.errors import DataError
+from noisybench.execute.deaths import DEATHS, Deaths
 from noisybench.execute.executor import Stop, take_end
 from noisybench.execute.hand import Hand, hire
 from noisybench.execute.queue import Queue
@@ -18,9 +18,6 @@ from noisybench.execute.work import Event, Session, execute, settle_for
 from noisybench.spec import RunSpec
 from noisybench.train.checkpoint import epochs_done
 from noisybench.train.kept import release, share_data
-
-DEATHS = 3
-"""A run whose worker died this often is settled as failed; so many workers that die unready end the command."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +61,11 @@ def run_here(session: Session, queue: Queue, observe: Callable[[Event], None], s
             continue
         observe({"type": "start", "run_id": spec.run_id})
         event = execute(session, spec, observe, stop.deadline)
-        broken = take_end(queue, spec, event, observe) or event.get("unfit")
+        broken = take_end(queue, spec, event, observe)
         if broken:
-            return str(broken)
+            return broken
+        if "unfit" in event and (queue.waiting or queue.behind) and not stop.requested:
+            return f"{event['unfit']} (since run {spec.run_id} was trained)"
     return None
 
 
@@ -81,8 +80,8 @@ def run_in_workers(
 ) -> str | None:
     """Train everything in ``workers`` worker processes. Returns why nothing can go on, or None.
 
-    A worker that dies is replaced and its run goes on from its last checkpoint, at most DEATHS times. One that takes
-    longer than ``timeout`` seconds with a run is ended, and the run settled as failed.
+    A worker that dies is replaced and its run goes on from its last checkpoint, or is given up (``deaths``). One that
+    takes longer than ``timeout`` seconds with a run is ended, and the run settled as failed.
     """
     crew = Crew(session, queue, observe, stop, workers, timeout)
     try:
@@ -104,8 +103,7 @@ class Crew:
     timeout: float | None = None
     broken: str | None = None
     hands: list[Hand] = field(default_factory=list)
-    deaths: Counter[str] = field(default_factory=Counter)
-    reached: dict[str, int] = field(default_factory=dict)  # epochs that a run had saved when its worker died
+    deaths: Deaths = field(default_factory=Deaths)
     unready_deaths: int = 0  # since a worker was last ready
 
     def work(self) -> None:
@@ -192,6 +190,12 @@ class Crew:
     def _take(self, spec: RunSpec, event: Event) -> None:
         self.broken = take_end(self.queue, spec, event, self.observe) or self.broken
 
+    def _do_without(self, why: str) -> None:
+        """No more workers are to be had: those that there are go on, or nobody can."""
+        if not any(hand.ready for hand in self.hands):
+            self.broken = why
+        self.workers = max(1, len(self.hands))
+
     def _end_late(self) -> None:
         """End workers that hang; their runs are settled with where they hung."""
         for hand in list(self.hands):
@@ -207,31 +211,24 @@ class Crew:
             self._take(spec, settle_for(self.session, spec, reason, trace))
 
     def _bury(self, hand: Hand) -> None:
-        """A worker died: its run goes back to the queue, or is settled as failed after DEATHS deaths."""
+        """A worker died: its run goes back to the queue, or is settled as failed."""
         hand.kill()
-        spec, why, words = hand.spec, hand.why_it_died(), hand.last_words()
+        spec, why, words, memory = hand.spec, hand.why_it_died(), hand.last_words(), hand.ran_out_of_memory
         self.hands.remove(hand)
         hand.close()
         if not hand.ready:
             self.unready_deaths += 1
             if self.unready_deaths >= DEATHS:
-                self.broken = f"workers die before they can work: the last {why}" + (f" ({words})" if words else "")
+                self._do_without(f"workers die before they can work: the last {why}" + (f" ({words})" if words else ""))
         if spec is None or self.stop.requested:
             return
+        often = None
         if hand.ready:
-            self._count_death(spec.run_id)
-        if self.deaths[spec.run_id] < DEATHS:
+            epochs = epochs_done(self.session.store.folder(spec.run_id)) or 0
+            often = self.deaths.end(spec.run_id, epochs, memory=memory)
+        if often is None:
             text = f"its worker {why}; it goes on from its last checkpoint"
             self.observe({"type": "log", "run_id": spec.run_id, "text": text})
             self.queue.waiting.insert(0, spec)
             return
-        reason = f"its worker {why}, {DEATHS} times without a newer checkpoint in between"
-        self._take(spec, settle_for(self.session, spec, reason, words))
-
-    def _count_death(self, run_id: str) -> None:
-        """Deaths between which a run gets on are not counted together: it will end."""
-        done = epochs_done(self.session.store.folder(run_id)) or 0
-        if done > self.reached.get(run_id, 0):
-            self.deaths[run_id] = 0
-        self.reached[run_id] = max(done, self.reached.get(run_id, 0))
-        self.deaths[run_id] += 1
+        self._take(spec, settle_for(self.session, spec, f"its worker {why}, {often}", words))

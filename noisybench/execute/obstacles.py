@@ -50,7 +50,9 @@ def _algorithm(spec: RunSpec) -> str:
 
 
 def _extra(algorithm: str) -> str | None:
-    extra: str | None = registry.get("algorithm", algorithm).traits.get("extra")
+    """The extra of noisybench that brings the package a built-in algorithm imports; both have one name."""
+    component = registry.get("algorithm", algorithm)
+    extra: str | None = component.traits.get("extra") if component.origin is None else None
     return extra
 
 

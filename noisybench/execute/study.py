@@ -216,8 +216,8 @@ def run_study(
     """Train what is to do, by ``executor``, and count how everything ended.
 
     ``fail_fast``: the first failure asks everything to stop.
-    A student that was settled against predictions its redone teacher has replaced is taken up again in a second round
-    (none, when the teacher's predictions came out the same).
+    A student that was settled against predictions its teacher, trained in a round, has replaced is taken up again in
+    the next one (none, when the teacher's predictions came out the same).
     """
     statuses = {run_id: record["result"]["status"] for run_id, record in standing.settled.items()}
     reasons: dict[str, str] = dict(standing.blocked)
@@ -245,7 +245,10 @@ def run_study(
         broken = executor.work(session, queue, note, stop)
         if broken:
             break
-        todo = take_stock(session.store, [s for s in runs if s.teacher and s.run_id in standing.settled], {}).todo
+        taught = {spec.run_id for spec in todo} & statuses.keys()
+        todo = take_stock(
+            session.store, [s for s in runs if s.teacher in taught and s.run_id in standing.settled], {}
+        ).todo
         for spec in todo:
             standing.settled.pop(spec.run_id)
             statuses.pop(spec.run_id, None)

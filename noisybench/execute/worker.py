@@ -49,9 +49,9 @@ def main(connection: Connection, trace: Connection, session: Session, stop_at: S
 
     adopt(session.shared)
     unfit = let_go(session.device)
-    if unfit is not None:
-        send({"type": "broken", "run_id": "", "text": unfit})
-        return
+    if unfit is not None:  # another one may have more luck, when the GPU's memory is free again
+        os.write(trace.fileno(), unfit.encode())
+        os._exit(1)
     send({"type": "ready", "run_id": ""})
     while (request := _receive(connection)) is not None:
         run_id, data = request

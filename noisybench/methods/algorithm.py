@@ -49,6 +49,8 @@ class Algorithm:
     steady = False
     """The step is the same in every epoch; otherwise what it reads may change between epochs, and only there."""
     state: tuple[str, ...] = ()
+    in_memory: tuple[str, ...] = ()
+    """Those of ``state`` that are tensors in the computer's memory whatever the device; the rest is on the device."""
     answers_with_networks = True
     """False where ``predict`` needs what was fitted at the end: stored networks alone do not answer as the run did."""
 
@@ -149,7 +151,7 @@ class Algorithm:
                 self._place(key, self.task.optimizer(*(owned[name] for name in state["drives"][key])))
             dict(self._owned())[key].load_state_dict(saved)
         for name, value in state["values"].items():
-            setattr(self, name, value)
+            setattr(self, name, value.cpu() if name in self.in_memory else value)
         self.task.models_made = state["made"]
 
     def _place(self, key: str, value: Any) -> None:

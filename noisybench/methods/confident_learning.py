@@ -73,6 +73,7 @@ class ConfidentLearning(EmpiricalRiskMinimisation):
     """
 
     state = ("probabilities", "kept")
+    in_memory = ("probabilities",)
 
     def __init__(
         self,

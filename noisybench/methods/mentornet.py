@@ -59,6 +59,7 @@ class MentorNet(Algorithm):
     capturable = False
     """What a step does changes with the percent of the run, inside an epoch."""
     state = ("threshold", "weight_mean", "dump", "mentor_loss", "mentor_percent")
+    in_memory = ("dump",)
 
     def __init__(
         self,
@@ -119,7 +120,7 @@ class MentorNet(Algorithm):
         self.weight_mean /= loader.images_per_epoch
         if self.mentor is not None and epoch < self.burn_in_epochs:
             percent = curricula.percent_of_run(epoch + 1, self.epochs)
-            self.dump = torch.cat([self.dump.cpu(), self.rows(percent)])
+            self.dump = torch.cat([self.dump, self.rows(percent)])
             if epoch + 1 == self.burn_in_epochs:
                 self.teach(self.mentor, percent)
         return loss

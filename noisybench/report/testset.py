@@ -116,8 +116,8 @@ def _part(accuracy: np.ndarray, least: float) -> Part:
         return Part(images, None)
     drawn = (accuracy * _seed_weights(n)).sum(axis=1) / n
     total = float((mean + math.sqrt(n / (n - 1)) * (drawn - mean)).std(ddof=1)) ** 2
-    total = max(total, least**2 / n)
-    seeds = max(0.0, total - error**2)
+    seeds = max(total - error**2, least**2 / n)
+    total = error**2 + seeds
     degrees = (n - 1) * (total / seeds) ** 2 if seeds > 0 else math.inf
     return Part(images, round(student_quantile(degrees) * math.sqrt(total), 4))
 

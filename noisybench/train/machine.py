@@ -23,8 +23,9 @@ def now() -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Memory ran out, the computer's or the GPU's: torch and numpy say so in three ways."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
+    """Memory ran out, the computer's or the GPU's. Python, torch, CUDA and its libraries each say so in their way."""
+    words = ("allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
 
 
 def environment(device: str) -> dict[str, str]:

@@ -169,6 +169,18 @@ def test_what_may_not_be_meant_is_told_and_keeps_nothing_from_running(here, nb):
     assert told not in nb("validate", *options[:1])[1]
 
 
+def test_a_missing_package_of_a_run_that_is_blocked_keeps_nothing_from_running(here, nb, monkeypatch):
+    """Its teacher failed: it would not be trained anyway."""
+    monkeypatch.setitem(sys.modules, "timm", None)
+    Path("tiny.yaml").write_text(SUITE + "  Probe: {algorithm: linear_probe, relabel: SGD}\n")
+    broken = ["--set", "model={name: mlp, width: 1000000000000}"]
+    only = ["--workers", "0", "--only"]
+    assert nb("run", "tiny.yaml", *broken, *only, "method=SGD")[0] == 1
+    code, out, err = nb("run", "tiny.yaml", *broken, *only, "method=SGD|Probe")
+    assert (code, err) == (1, "")
+    assert "its teacher" in out
+
+
 def test_data_that_is_not_at_its_path_is_told_by_a_dry_run_too(here, nb):
     absent = ["tiny.yaml", "--set", "dataset={name: npz, path: no.npz}"]
     told = f"'no.npz' does not exist; looked for {here}/no.npz and {here}/data/no.npz"

@@ -113,7 +113,7 @@ def test_a_run_whose_worker_dies_three_times_is_settled_as_failed(session):
     assert driver.broken is None
     assert cluster.attempts == {spec.run_id: 3, other.run_id: 1}
     record = session.store.read_record(spec.run_id)
-    assert record["provenance"]["error"] == "its worker was killed, 3 times"
+    assert record["provenance"]["error"] == "its worker was killed, 3 times without a newer checkpoint in between"
     assert record["provenance"]["traceback"] == "all of what Ray says"
     assert record["provenance"]["place"] == {"executor": "ray", "node": "far/away", "task": "7"}
     texts = [event["text"] for event in events if event["type"] == "log"]

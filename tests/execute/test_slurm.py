@@ -433,7 +433,7 @@ def test_a_teacher_that_fails_blocks_its_students(make, session):
     _, driver, events = make([teacher, student], {teacher.run_id: ["gone"] * 3})
     assert [event["run_id"] for event in of(events, "blocked")] == [student.run_id]
     assert not driver.open
-    assert not driver.losses[student.run_id], "it never had its turn"
+    assert not driver.losses.counted[student.run_id], "it never had its turn"
 
 
 def test_a_job_that_saved_but_was_not_requeued_goes_on_and_costs_nothing(make, session):
@@ -442,7 +442,7 @@ def test_a_job_that_saved_but_was_not_requeued_goes_on_and_costs_nothing(make, s
     cluster, driver, _ = make([run], {run.run_id: [saved] * 5})
     assert len(cluster.submitted) == 6
     assert session.store.read_record(run.run_id)["result"]["status"] == "finished"
-    assert not driver.losses
+    assert not driver.losses.counted
 
 
 def test_a_time_limit_without_an_epoch_is_a_loss(make, session):
@@ -451,7 +451,7 @@ def test_a_time_limit_without_an_epoch_is_a_loss(make, session):
     stuck = {"left": {run.run_id: STOPPED}, "broken": None, "saved": False, "why": why}
     make([run], {run.run_id: [stuck] * 3})
     error = session.store.read_record(run.run_id)["provenance"]["error"]
-    assert error == f"its job ended: {why}, 3 times; the last was 3"
+    assert error == f"its job ended: {why}, 3 times without a newer checkpoint in between; the last was 3"
 
 
 def test_what_is_wrong_with_the_store_ends_the_command(make, session):

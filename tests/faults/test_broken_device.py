@@ -82,9 +82,52 @@ def test_a_command_without_workers_ends_where_its_gpu_broke(breaking):
     session, runs = breaking
     session.root.mkdir(parents=True, exist_ok=True)
     said = run_here(session, Queue(list(runs), set()), lambda event: None, Stop())
-    assert said == "cuda:0 cannot be used: device-side assert"
+    assert said == f"cuda:0 cannot be used: device-side assert (since run {runs[0].run_id} was trained)"
     assert session.store.read_record(runs[0].run_id)["result"]["status"] == "failed"
     assert [session.store.read_record(spec.run_id) for spec in runs[1:]] == [None, None], "to be trained another time"
+
+
+def test_a_gpu_that_breaks_in_the_last_run_keeps_nobody_from_anything(breaking):
+    session, runs = breaking
+    outcome, _ = study(session, [runs[0]], workers=0)
+    assert outcome.broken is None
+    assert outcome.failures == {runs[0].run_id: "RuntimeError: device-side assert"}
+
+
+FULL = """
+from pathlib import Path
+
+from noisybench.execute import work, worker
+
+mark = Path({mark!r})
+taken = not mark.exists()
+mark.touch()
+
+
+def let_go(device):
+    return None if taken else "cuda:0 cannot be used: CUDA error: out of memory"
+
+
+worker.let_go = let_go
+"""
+
+
+def test_a_worker_that_finds_no_room_on_the_gpu_leaves_the_work_to_the_others(session, fast_workers, tmp_path):
+    plugin = tmp_path / "full.py"
+    plugin.write_text(FULL.format(mark=str(tmp_path / "mark")))
+    runs = [small_spec({"seed": seed, "training.epochs": 4}) for seed in range(4)]
+    outcome, _ = study(replace(session, plugins=(str(plugin),)), runs, workers=2)
+    assert outcome.broken is None
+    assert outcome.counts["finished"] == 4
+
+
+def test_where_no_worker_finds_room_the_command_ends_and_says_why(session, fast_workers, tmp_path):
+    (tmp_path / "mark").touch()
+    plugin = tmp_path / "full.py"
+    plugin.write_text(FULL.format(mark=str(tmp_path / "mark")))
+    outcome, _ = study(replace(session, plugins=(str(plugin),)), [small_spec()], workers=2)
+    why = "cuda:0 cannot be used: CUDA error: out of memory"
+    assert outcome.broken == f"workers die before they can work: the last ended with code 1 ({why})"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and it works")

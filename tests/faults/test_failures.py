@@ -9,7 +9,7 @@ import pytest
 from disturbed import hashes, small_study, study
 from small_runs import small_spec
 
-from noisybench.execute import hand, local
+from noisybench.execute import deaths, hand, local
 from noisybench.execute.executor import Stop
 from noisybench.execute.study import take_stock
 from noisybench.execute.work import Session
@@ -285,7 +285,7 @@ def test_a_worker_that_died_after_its_last_word_did_not_fail(bad, undisturbed, f
         "import os, signal\nfrom noisybench.execute import work\n"
         "work._settled = lambda record: os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    monkeypatch.setattr(local, "DEATHS", 1)
+    monkeypatch.setattr(deaths, "DEATHS", 1)
     session = Session(bad.root, bad.data_dir, None, plugins=(str(mute),))
     outcome, _ = study(session, runs, workers=1)
     assert outcome.exit_code == 0

@@ -15,7 +15,7 @@ import pytest
 from disturbed import hashes, leftovers, study
 from small_runs import small_spec
 
-from noisybench.execute import local
+from noisybench.execute import deaths, local
 from noisybench.execute.work import Session, execute
 from noisybench.store import Store
 
@@ -54,7 +54,7 @@ def test_kills_of_workers_change_no_record(fast_workers, tmp_path, often, undist
             super().work()
 
     monkeypatch.setattr(local, "Crew", Watched)
-    monkeypatch.setattr(local, "DEATHS", 10**6)  # here, a worker's death is nobody's fault
+    monkeypatch.setattr(deaths, "DEATHS", 10**6)  # here, a worker's death is nobody's fault
     kills, rounds = 0, 0
     while kills < most:
         session = Session(tmp_path / f"round-{rounds}", tmp_path / "data", None, plugins=(often,))

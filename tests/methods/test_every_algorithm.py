@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from small_runs import small_spec, stopped_after
 
 from noisybench import registry
+from noisybench.methods.algorithm import Algorithm
 from noisybench.methods.task import Task
 from noisybench.store import Store
 from noisybench.train import trainer
@@ -62,6 +64,27 @@ def test_truth_steers_nothing(name, tmp_path, store, folder, monkeypatch):
     again, same = trained(spec, Store(tmp_path / "poisoned"), folder)
     assert again == losses
     assert all(np.array_equal(a, b) for a, b in zip(predictions, same, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_stays_in_the_computers_memory_is_saved_and_comes_back_to_it(name):
+    """A checkpoint of a run begun on a CPU is loaded to a GPU as a whole."""
+    target = registry.get("algorithm", name).target
+    assert set(target.in_memory) <= set(target.state)
+
+    class OnGpu:
+        def cpu(self) -> str:
+            return "in memory"
+
+    resumed = object.__new__(target)
+    resumed.task = SimpleNamespace(models_made=0)
+    plain = [key for key in target.state if not isinstance(getattr(target, key, None), property)]
+    values = {key: OnGpu() for key in plain}
+    Algorithm.load_state_dict(
+        resumed, {"models": {}, "modes": {}, "optimizers": {}, "drives": {}, "made": 1, "values": values}
+    )
+    for key in plain:
+        assert (getattr(resumed, key) == "in memory") == (key in target.in_memory)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from noisybench.errors import DataError, StoreError
+from noisybench.execute.deaths import DEATHS, Deaths
 from noisybench.execute.executor import Stop, take_end
-from noisybench.execute.local import DEATHS
 from noisybench.execute.queue import BUSY_SECONDS, Queue
 from noisybench.execute.ray.engine import End, Engine, Lost, NotYet
 from noisybench.execute.ray.flight import Flight
@@ -19,6 +19,7 @@ from noisybench.execute.ray.mailbox import Letter
 from noisybench.execute.work import Event, Session, settle_for
 from noisybench.locks import LeaseLost
 from noisybench.spec import RunSpec
+from noisybench.train.checkpoint import epochs_done
 
 POLL_SECONDS = 0.5
 FETCH_SECONDS = 120.0
@@ -59,7 +60,7 @@ class Dispatch:
     broken: str | None = None
     flights: dict[Any, Flight] = field(default_factory=dict)  # by reference
     tokens: dict[str, Flight] = field(default_factory=dict)
-    deaths: Counter[str] = field(default_factory=Counter)
+    deaths: Deaths = field(default_factory=Deaths)
     stumbles: Counter[str] = field(default_factory=Counter)
     unready_deaths: int = 0  # since a task last began
     debts: list[Debt] = field(default_factory=list)
@@ -222,14 +223,9 @@ class Dispatch:
             self.observe({"type": "log", "run_id": run_id, "text": f"{text}; it is tried again"})
 
     def _bury(self, flight: Flight, end: End) -> None:
-        """A task died: its run goes on elsewhere from its last checkpoint, or is settled as failed.
-
-        The death of a worker counts against its run, DEATHS of them settle it. The loss of a node counts only where
-        the run had kept nothing new since it began there: a run that gets on may lose any number of nodes, one that
-        takes its nodes with it does not go round for ever.
-        """
+        """A task died, or its node: its run goes on elsewhere from its last checkpoint, or is settled as failed. One
+        that gets on may lose any number of nodes, one that takes its nodes with it does not go round for ever."""
         spec, run_id = flight.spec, flight.spec.run_id
-        got_on = flight.got_on
         flight.close()
         if self.stop.requested:
             return
@@ -244,9 +240,10 @@ class Dispatch:
                 self.broken = f"workers die before they can work: the last {end.why}"
             self._give_back(flight)
         else:
-            self.deaths[run_id] += end.kind == "worker" or not got_on
-            if self.deaths[run_id] >= DEATHS:
-                reason = f"its worker {end.why}, {DEATHS} times"
+            epochs = epochs_done(self.session.store.folder(run_id)) or 0
+            often = self.deaths.end(run_id, epochs, memory=end.memory)
+            if often is not None:
+                reason = f"its worker {end.why}, {often}"
                 self.debts.append(Debt(0.0, spec, flight.session, reason, end.details))
                 return
             text = f"its worker {end.why}; it goes on from its last checkpoint"

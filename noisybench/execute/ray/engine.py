@@ -16,11 +16,12 @@ Kind = Literal["worker", "node", "refused"]
 class End:
     """What died, in words that follow "its worker". ``worker``: its process did. ``node``: all of its node did, or what
     it had sent was lost with one. ``refused``: Ray could not run it, and could no other. ``details``: for a record's
-    traceback, where there is more to say."""
+    traceback, where there is more to say. ``memory``: there was not enough of it."""
 
     kind: Kind
     why: str
     details: str | None = None
+    memory: bool = False
 
 
 class Lost(Exception):
@@ -95,7 +96,7 @@ def why(error: Any) -> End:
     text = str(error).strip()
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     if isinstance(error, known.OutOfMemoryError):
-        return End("worker", "was killed by Ray, as its node was running out of memory", text)
+        return End("worker", "was killed by Ray, as its node was running out of memory", text, memory=True)
     if isinstance(error, known.NodeDiedError):
         return End("node", "was lost with its node", text)
     if isinstance(error, known.ObjectLostError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from noisybench.execute.ray.lending import GRANTED, Lent
 from noisybench.execute.ray.task import Answer
 from noisybench.execute.work import Event, Session
 from noisybench.spec import RunSpec
-from noisybench.train import checkpoint
 
 Observe = Callable[[Event], None]
 
@@ -31,13 +29,12 @@ class Flight:
     lent: Lent | None = None
     late: str | None = None
     _grant: tuple[Event, tuple[Any, ...]] | None = None
-    _saved: int = 0
 
     def hear(self, event: Event, observe: Observe) -> None:
         """StoreError where the store cannot be written, LeaseLost where another process has the run by now."""
         kind = event["type"]
         if kind == "begun" and self.began is None:
-            self.began, self._saved = time.monotonic(), self._newest()
+            self.began = time.monotonic()
             place = {"executor": "ray", "node": event["node"], "task": event["task"]}
             self.session = replace(self.session, place=place)
             observe({"type": "start", "run_id": self.spec.run_id})
@@ -88,18 +85,8 @@ class Flight:
             return {"type": "unable", "run_id": self.spec.run_id, "text": f"what a node sent is not whole: {error}"}
         return event
 
-    @property
-    def got_on(self) -> bool:
-        """There is a newer checkpoint in the store than when it began."""
-        return self.began is not None and self._newest() != self._saved
-
     def close(self) -> None:
         """Give back the lock, if it is held here."""
         if self.lent is not None:
             self.lent.close()
         self.lent = self._grant = None
-
-    def _newest(self) -> int:
-        with contextlib.suppress(OSError):
-            return (self.session.store.folder(self.spec.run_id) / checkpoint.NAME).stat().st_mtime_ns
-        return 0

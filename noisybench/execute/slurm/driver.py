@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from noisybench.errors import InputError
+from noisybench.execute.deaths import Deaths
 from noisybench.execute.executor import Stop, take_end
-from noisybench.execute.local import DEATHS
 from noisybench.execute.queue import Queue
 from noisybench.execute.running import who_runs
 from noisybench.execute.settings import SlurmSettings
@@ -59,8 +58,7 @@ class Driver:
     places: dict[str, Place] = field(default_factory=dict)  # job -> its runs
     free: dict[str, None] = field(default_factory=dict)  # runs to submit, in their order
     elsewhere: set[str] = field(default_factory=set)  # runs that other processes hold
-    losses: Counter[str] = field(default_factory=Counter)  # in a row, without a newer checkpoint between them
-    reached: dict[str, int] = field(default_factory=dict)  # epochs in a run's checkpoint when its job was last lost
+    losses: Deaths = field(default_factory=Deaths)
     numbers: dict[str, None] = field(default_factory=dict)  # of the arrays with runs of this command, adopted too
     refused_at: float | None = None
 
@@ -115,7 +113,9 @@ class Driver:
 
     def _suspect(self, run_id: str) -> bool:
         """Whether a job was lost in which it, or a teacher that it waits for, had its turn."""
-        return self.losses[run_id] > 0 or (self._waits(run_id) and self._suspect(str(self.open[run_id].spec.teacher)))
+        return self.losses.counted[run_id] > 0 or (
+            self._waits(run_id) and self._suspect(str(self.open[run_id].spec.teacher))
+        )
 
     def _find_nameless(self) -> None:
         """Jobs whose submitter died before it could write down their number."""
@@ -289,12 +289,9 @@ class Driver:
                 self._lost(run_id, job, place, why)
 
     def _lost(self, run_id: str, job: str, place: Place, why: str) -> None:
-        done = epochs_done(self.session.store.folder(run_id)) or 0
-        if done > self.reached.get(run_id, 0) and "memory" not in why.lower():
-            self.losses[run_id] = 0  # it got on: time and lost jobs are not its fault
-        self.reached[run_id] = max(done, self.reached.get(run_id, 0))
-        self.losses[run_id] += 1
-        if self.losses[run_id] < DEATHS:
+        epochs = epochs_done(self.session.store.folder(run_id)) or 0
+        often = self.losses.end(run_id, epochs, memory="memory" in why.lower())
+        if often is None:
             text = f"its job {job} {_verb(why)}; it goes on in another job, from its last checkpoint"
             self.observe({"type": "log", "run_id": run_id, "text": text})
             self.free[run_id] = None
@@ -302,7 +299,7 @@ class Driver:
         log = log_path(place.submission.name, job)
         place_told = {"executor": "slurm", "job": job, "log": log}
         session = replace(self.session, device="cpu", place=place_told)  # this machine writes it, and may have no GPU
-        reason = f"its job {_verb(why)}, {DEATHS} times; the last was {job}"
+        reason = f"its job {_verb(why)}, {often}; the last was {job}"
         words = last_lines(self.session.root / log, 20)
         event = settle_for(session, self.open[run_id].spec, reason, words)
         if event["type"] == "busy":
