@@ -18,8 +18,10 @@ from noisybench.suite.plan import join_plans
 from noisybench.train import checkpoint
 from noisybench.train.checkpoint import epochs_done
 
-RANK = {"failed": 1, "diverged": 2, "finished": 2}
+RANK = {"failed": 1, "diverged": 3, "finished": 3}
 """Of two records of a run, one that failed gives way."""
+DAMAGED = 2
+"""A run that ended, in the folder that is filled, with damaged files: ``run`` may mend it, a whole one is better."""
 
 NOT_COPIED = ("record.json", "running.json")
 """The record comes last; who trains a run is a matter of the place it was in."""
@@ -34,19 +36,20 @@ class Joined:
     same: int = 0  # runs whose record was in several folders, word for word
     unfinished: int = 0  # runs copied with a checkpoint, to be gone on with
     conflicts: dict[str, list[str]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)  # damaged files that were passed over
+    notes: list[str] = field(default_factory=list)  # what was damaged, and what was set aside
 
 
 @dataclass(frozen=True)
 class _Found:
     folder: Path
     record: dict[str, Any] | None  # None: unfinished
+    damaged: bool = False
 
     @property
     def rank(self) -> tuple[int, int]:
         """A finished run before a failed one before one with a checkpoint, of these the one that got furthest."""
         if self.record is not None:
-            return RANK[self.record["result"]["status"]], 0
+            return (DAMAGED if self.damaged else RANK[self.record["result"]["status"]]), 0
         return 0, epochs_done(self.folder) or 0
 
 
@@ -55,16 +58,18 @@ def join(sources: Sequence[Path], into: Path, *, keep_first: bool = False) -> Jo
 
     One run with the same ``result_sha256`` in several folders is taken once; a finished one is preferred to a failed
     one, that to one with a checkpoint. Records that differ are a conflict: an InputError names them and nothing is
-    written, unless ``keep_first`` (then the folder named first has it). What is damaged is passed over and named. The
-    sources are not changed; a run that another process holds in ``into`` is a StoreError. May be called again.
+    written, unless ``keep_first`` (then the folder named first has it). What is damaged is named and passed over; in
+    ``into`` it gives way to a run that ended and is whole. Whatever gives way there is set aside and named. The sources
+    are not changed; a run that another process holds in ``into`` is a StoreError. May be called again.
     """
     joined = Joined()
     others = [path for path in sources if path.resolve() != into.resolve()]
     plan = _plan([*([into] if (into / "plan.json").exists() else []), *others])
     found: dict[str, list[_Found]] = {}
-    damaged: dict[Path, list[Path]] = {}
-    for folder in [*([into] if into.is_dir() else []), *others]:
-        _collect(folder, found, damaged, joined)
+    if into.is_dir():
+        _collect(into, found, joined, keep_damaged=True)
+    for folder in others:
+        _collect(folder, found, joined)
     chosen = {run_id: _choose(run_id, candidates, joined) for run_id, candidates in found.items()}
     if joined.conflicts and not keep_first:
         raise InputError(_conflict(joined.conflicts))
@@ -73,7 +78,7 @@ def join(sources: Sequence[Path], into: Path, *, keep_first: bool = False) -> Jo
         for run_id, source in chosen.items():
             if source.folder.parent != into:
                 there = next((item for item in found[run_id] if item.folder.parent == into), None)
-                _copy(store, run_id, source, there, damaged.get(store.folder(run_id), []), joined)
+                _copy(store, run_id, source, there, joined)
         store.write_plan(plan)
     return joined
 
@@ -98,8 +103,8 @@ def _plan(folders: Sequence[Path]) -> dict[str, Any]:
     return plan
 
 
-def _collect(folder: Path, found: dict[str, list[_Found]], damaged: dict[Path, list[Path]], joined: Joined) -> None:
-    """Add a folder's runs to ``found``, and what is damaged of them to ``damaged``."""
+def _collect(folder: Path, found: dict[str, list[_Found]], joined: Joined, *, keep_damaged: bool = False) -> None:
+    """Add a folder's runs to ``found``; those with damaged files only where they are to be kept."""
     store = Store(folder)
     names = ("spec.json", "record.json")  # a run that failed early has no spec
     for home in sorted(path for path in folder.iterdir() if any((path / name).exists() for name in names)):
@@ -107,17 +112,15 @@ def _collect(folder: Path, found: dict[str, list[_Found]], damaged: dict[Path, l
             record = store.read_record(home.name)
         except ValueError as error:
             joined.notes.append(f"{home / 'record.json'}: {error}; passed over")
-            damaged[home] = [home / "record.json"]
             continue
+        wrong = {} if record is None else damage(home, record)
         if record is not None:
-            wrong = damage(home, record)
-            if wrong:
-                joined.notes += [f"{text}; the run is passed over" for text in wrong.values()]
-                damaged[home] = list(wrong)
+            joined.notes += [text if keep_damaged else f"{text}; the run is passed over" for text in wrong.values()]
+            if wrong and not keep_damaged:
                 continue
         elif not any((home / name).exists() for name in (checkpoint.NAME, checkpoint.PREVIOUS)):
             continue
-        found.setdefault(home.name, []).append(_Found(home, record))
+        found.setdefault(home.name, []).append(_Found(home, record, bool(wrong)))
 
 
 def _choose(run_id: str, candidates: Sequence[_Found], joined: Joined) -> _Found:
@@ -141,25 +144,26 @@ def _conflict(conflicts: Mapping[str, Sequence[str]]) -> str:
     )
 
 
-def _copy(
-    store: Store, run_id: str, source: _Found, there: _Found | None, damaged: Sequence[Path], joined: Joined
-) -> None:
-    """Every file of a run, the record last, so that a copy that is cut off is no settled run. A run that was settled in
-    the meantime ``there``, in the folder that is filled, stays as it is; what is ``damaged`` there is set aside."""
+def _copy(store: Store, run_id: str, source: _Found, there: _Found | None, joined: Joined) -> None:
+    """Every file of a run, the record last, so that a copy that is cut off is no settled run. A run that was settled or
+    mended in the meantime ``there``, in the folder that is filled, stays as it is."""
     home = store.folder(run_id)
     try:
         with store.lock(run_id).acquire(timeout=0):
-            for path in damaged:
-                if path.exists():
-                    joined.notes.append(f"{path}: set aside as {set_aside(path).name}")
-            now, _ = (None, None) if damaged else store.settled(run_id)
-            before = there.record if there is not None else None
-            if now is not None and (before is None or now["result_sha256"] != before["result_sha256"]):
+            now, problem = store.settled(run_id)
+            wrong = {} if now is None else damage(home, now)
+            if problem is not None:
+                joined.notes.append(problem.removesuffix(", the run is redone"))
+            if now is not None and _is_new(now, there, damaged=bool(wrong)):
                 joined.notes.append(f"{home}: settled while the folders were read; left as it is")
                 return
+            for path in wrong:
+                if path.exists():
+                    joined.notes.append(f"{path}: set aside as {set_aside(path).name}")
             for path in (home / "record.json", home / checkpoint.NAME, home / checkpoint.PREVIOUS):
                 if path.exists():
-                    set_aside(path, "old")  # failed or less far there
+                    kept = set_aside(path, "old").name
+                    joined.notes += [f"{path}: kept as {kept}"] if path.name == "record.json" else []
             names = sorted(path.name for path in source.folder.iterdir() if path.is_file())
             names = [name for name in names if not name.startswith(".") and name not in NOT_COPIED]
             names = [name for name in names if not ASIDE.search(name)]
@@ -175,3 +179,10 @@ def _copy(
         raise StoreError(f"{home}: cannot be written: {error.strerror or error}") from error
     joined.copied += 1
     joined.unfinished += source.record is None
+
+
+def _is_new(now: Mapping[str, Any], there: _Found | None, *, damaged: bool) -> bool:
+    """Whether a run's record, or what was damaged beside it, is no longer what was found ``there``."""
+    if there is None or there.record is None:
+        return True
+    return bool(now["result_sha256"] != there.record["result_sha256"] or (there.damaged and not damaged))

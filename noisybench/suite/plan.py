@@ -81,7 +81,10 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
 
 
 def join_plans(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan of both: cells and seeds of either. PlanConflict where the two do not describe one study."""
+    """The plan of both: cells and seeds of either. PlanConflict where the two do not describe one study.
+
+    How it is made again is kept where both were made by the same command: another one made only a part of this.
+    """
     for key in ("schema", "suite", "version", "recipe", "smoke"):
         if first[key] != second[key]:
             raise PlanConflict(f"{key} is {text_of(first[key])} in one and {text_of(second[key])} in the other")
@@ -102,7 +105,10 @@ def join_plans(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str,
                 raise PlanConflict(f"{where}, seed {seed}, is not the same run in both: {difference}")
         mine["runs"] = dict(sorted(mine["runs"].items(), key=lambda item: int(item[0])))
     seeds = sorted({*first["seeds"], *second["seeds"]})
-    return {**copy.deepcopy(dict(first)), "cells": list(joined.values()), "seeds": seeds}
+    plan = {**copy.deepcopy(dict(first)), "cells": list(joined.values()), "seeds": seeds}
+    if first.get("again") != second.get("again"):
+        plan.pop("again", None)
+    return plan
 
 
 def _name(cell: Mapping[str, Any]) -> tuple[str, str, str, str]:

@@ -195,6 +195,61 @@ def test_a_damaged_run_of_the_folder_that_is_filled_is_replaced_by_a_whole_one(n
     assert len(list(first.glob("*/*.corrupt*"))) == 2
 
 
+@pytest.mark.parametrize("worse", ["failed", "unfinished"])
+def test_a_finished_run_with_a_damaged_file_gives_way_to_no_worse_one(nb, worse: str) -> None:
+    """What is missing there, ``run`` makes again without training."""
+    into, other = run(nb, "c"), run(nb, "b")
+    name = change(other, "failed")
+    if worse == "unfinished":
+        (other / name / "record.json").unlink()
+        (other / name / "checkpoint.pt").write_bytes(b"")
+    before = hashes(into)
+    (into / name / "curves.npz").unlink()
+    code, out, _ = nb("merge", str(other), "--into", str(into))
+    assert code == 0
+    assert f"{into / name / 'curves.npz'}: missing\n" in out
+    assert "0 runs copied" in out
+    assert not list(into.glob("*/*.old"))
+    code, out, _ = nb("run", "tiny.yaml", "--runs", "c", "--workers", "0")
+    assert "; training" not in out
+    assert hashes(into) == before
+
+
+def test_a_damaged_run_that_was_mended_meanwhile_stays(nb, monkeypatch) -> None:
+    first, into = run(nb, "a"), run(nb, "c")
+    damaged = sorted(into.glob("*-sgd-*/curves.npz"))[0]
+    whole = damaged.read_bytes()
+    damaged.unlink()
+    choose = join._choose
+
+    def slowly(run_id: str, *arguments):
+        damaged.write_bytes(whole)
+        return choose(run_id, *arguments)
+
+    monkeypatch.setattr(join, "_choose", slowly)
+    _, out, _ = nb("merge", str(first), "--into", str(into))
+    assert "settled while the folders were read; left as it is" in out
+    assert not list(into.glob("*/*.old"))
+
+
+def test_a_record_that_gives_way_is_kept_and_named(nb) -> None:
+    into, other = run(nb, "c"), run(nb, "b")
+    name = change(into, "failed")
+    code, out, _ = nb("merge", str(other), "--into", str(into))
+    assert code == 0
+    assert f"{into / name / 'record.json'}: kept as record.json.old\n" in out
+    assert read_json(into / name / "record.json.old")["result"]["status"] == "failed"
+
+
+def test_a_plan_of_parts_made_differently_does_not_say_how_one_of_them_was_made(nb) -> None:
+    whole, same = run(nb, "a", "--only", "seed=0"), run(nb, "b", "--only", "seed=1")
+    assert nb("merge", str(whole), str(same), "--into", "c/tiny")[0] == 0
+    assert read_json(Path("c/tiny/plan.json"))["again"] == ["tiny.yaml"]
+    other = run(nb, "d", "--set", "seeds=[2]")
+    assert nb("merge", str(whole), str(other), "--into", "e/tiny")[0] == 0
+    assert "again" not in read_json(Path("e/tiny/plan.json"))
+
+
 def test_a_run_that_failed_before_it_had_a_spec_is_copied(nb) -> None:
     first = run(nb, "a")
     failed = change(first, "failed")
