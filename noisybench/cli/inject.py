@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +60,10 @@ def inject_labels(
     block = resolve_dataset(parsed(dataset, "--dataset"))
     folder = data_dir or default_data_dir()
     place = DataFolder(folder, Path.cwd())
-    for path, option, suffixes in ((out, "--out", FORMATS), (plot, "--plot", PLOTS)):
-        if path is not None:
-            _check_target(path, option, suffixes, overwrite)
-            _check_is_no_source(path, option, {**checked, **block}, place)
+    named = [*_files_named({"kind": kind, **checked}), *_files_named(block)]
+    for path, what in _targets(out, plot, FORMATS):
+        _check_target(path, what, overwrite)
+        _check_is_no_source(path, what, named, place)
     data = prepare(block, place)
     if registry.get("noise", kind).traits.get("published"):
         from noisybench.train.setup import fetch_noise_files
@@ -141,21 +141,61 @@ def _about(data: Any, block: dict[str, Any]) -> dict[str, Any]:
     return {"id": data.id, "dataset": kept, "fingerprint": data.fingerprint, "class_names": list(data.class_names)}
 
 
-def _check_target(path: Path, option: str, suffixes: Sequence[str], overwrite: bool) -> None:
-    if path.suffix.lower() not in suffixes:
-        raise InputError(f"{option} {path}: must end in {', '.join(suffixes)}")
+def _targets(out: Path, plot: Path | None, formats: Sequence[str]) -> list[tuple[Path, str]]:
+    """Every file that is written, and what errors call it."""
+    from noisybench.noise.files import sidecar_of
+
+    for path, option, suffixes in ((out, "--out", formats), (plot, "--plot", PLOTS)):
+        if path is not None and path.suffix.lower() not in suffixes:
+            raise InputError(f"{option} {path}: must end in {', '.join(suffixes)}")
+    sidecar = sidecar_of(out)
+    found = [(out, f"--out {out}:"), (sidecar, f"--out {out}: its sidecar {sidecar}")]
+    return found if plot is None else [*found, (plot, f"--plot {plot}:")]
+
+
+def _check_target(path: Path, what: str, overwrite: bool) -> None:
     if path.is_dir() or not path.resolve().parent.is_dir():
-        raise InputError(f"{option} {path}: not a file in an existing folder")
+        raise InputError(f"{what} not a file in an existing folder")
     if path.exists() and not overwrite:
-        raise InputError(f"{option} {path}: is there already; use another name, or --overwrite")
+        raise InputError(f"{what} is there already; use another name, or --overwrite")
 
 
-def _check_is_no_source(path: Path, option: str, params: Mapping[str, Any], place: DataFolder) -> None:
-    """InputError where a file to be written is one that is read: images, a matrix, a posterior."""
-    named = [value for value in params.values() if isinstance(value, str) and Path(value).suffix]
-    found = [where for value in named for where in place.places(value) if where.is_file()]
-    if path.exists() and any(where.samefile(path) for where in found):
-        raise InputError(f"{option} {path}: is read by this command; use another name")
+def _files_named(value: Any) -> Iterator[str]:
+    """Every text in a block, at any depth: any may name a file. And the published file that a noise in it reads."""
+    if isinstance(value, (str, Path)):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        if value.get("kind") in registry.names("noise"):
+            published = registry.get("noise", value["kind"]).traits.get("published")
+            file = published(value) if published is not None else None
+            yield from () if file is None else (file.name,)
+        for item in value.values():
+            yield from _files_named(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _files_named(item)
+
+
+def _check_is_no_source(path: Path, what: str, named: Iterable[str], place: DataFolder) -> None:
+    """InputError where a file to be written is one that is read: images, labels, a matrix, a posterior."""
+    if path.exists() and any(_is_read(path, text, place) for text in named):
+        raise InputError(f"{what} is read by this command; use another name")
+
+
+def _is_read(path: Path, text: str, place: DataFolder) -> bool:
+    """True where ``text`` names the file ``path``, or an image folder that it is an image of."""
+    from noisybench.data.imagefolder import SUFFIXES
+
+    try:
+        for where in place.places(text):
+            images = {(where / part).resolve() for part in ("train", "test")}
+            if where.is_file() and where.samefile(path):
+                return True
+            if path.suffix.lower() in SUFFIXES and not images.isdisjoint(path.resolve().parents):
+                return True
+    except (OSError, RuntimeError):  # a text that can't be a file's name: too long, or ~ and no user
+        return False
+    return False
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from noisybench.literature.library import citation
 from noisybench.literature.schema import Citation
@@ -28,12 +28,16 @@ JOURNALS = {
 }
 UNCHECKED = "not checked against the paper"
 _REMARK = re.compile(r" \(((?:v\d|earlier|replication)\b.*)\)$")
-_DOI = re.compile(r"\bDOI (10\.\S+)")
+_DOI = re.compile(r"\bDOI (10\.[^\s{}\\]+)")
 
 
-def bibliography(keys: Iterable[str]) -> str:
-    """The entries of these keys, sorted, each once. InputError with "did you mean" for an unknown key."""
-    return "\n".join(entry(citation(key)) for key in sorted(set(keys)))
+def bibliography(keys: Iterable[str], own: Mapping[str, Citation] | None = None) -> str:
+    """The entries of these keys, sorted, each once; ``own`` are citations beside the library's.
+
+    InputError with "did you mean" for a key that is in neither.
+    """
+    own = own or {}
+    return "\n".join(entry(own[key] if key in own else citation(key)) for key in sorted(set(keys)))
 
 
 def entry(cited: Citation) -> str:

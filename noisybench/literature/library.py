@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from noisybench.errors import DataError, InputError
+from noisybench.literature.reading import read
 from noisybench.literature.schema import Citation, Score, Source, parse_citations, parse_source
 from noisybench.registry import did_you_mean
 
 FOLDER = Path(__file__).parent
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def source_names() -> tuple[str, ...]:
@@ -32,7 +30,7 @@ def load_source(name: str) -> Source:
     InputError with "did you mean" when there is none; DataError where a file is not as it should be.
     """
     if name.endswith((".yaml", ".yml")):
-        return _own_source(Path(name))
+        return _own_source(name)
     return _shipped(name)
 
 
@@ -41,27 +39,31 @@ def _shipped(name: str) -> Source:
     known = source_names()
     if name not in known:
         raise InputError(f"no published table '{name}'{did_you_mean(name, known)}; there are: {', '.join(known)}")
-    return parse_source(_read(FOLDER / f"{name}.yaml"), name, citations())
+    return parse_source(read(FOLDER / f"{name}.yaml", f"{name}.yaml"), name, citations())
 
 
-def _own_source(path: Path) -> Source:
+def _own_source(file: str) -> Source:
     """A table from a file, which may bring its own ``citations``, each as in ``citations.yaml``."""
+    path = Path(file)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; a published table is a name (list literature) or a YAML file")
-    data = _read(path)
+        raise InputError(f"{file}: no such file; a published table is a name (list literature) or a YAML file")
+    data = read(path, file)
     own: dict[str, Citation] = {}
-    if isinstance(data, dict) and "citations" in data:
-        own = parse_citations({"schema": 1, "citations": data.pop("citations")}, path.name)
     try:
-        return parse_source(data, path.stem, {**citations(), **own})
+        if isinstance(data, dict) and "citations" in data:
+            own = parse_citations({"schema": 1, "citations": data.pop("citations")}, file)
+        for key in own:
+            if own[key] != citations().get(key, own[key]):
+                raise DataError(f"{file}: citations: '{key}' is another paper in citations.yaml; choose another key")
+        return replace(parse_source(data, path.stem, {**citations(), **own}, file), citations=own)
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: is no table of published scores ({type(error).__name__}: {error})") from error
+        raise DataError(f"{file}: is no table of published scores ({type(error).__name__}: {error})") from error
 
 
 @functools.cache
 def citations() -> dict[str, Citation]:
     """All citations by key."""
-    return parse_citations(_read(FOLDER / "citations.yaml"), "citations.yaml")
+    return parse_citations(read(FOLDER / "citations.yaml", "citations.yaml"), "citations.yaml")
 
 
 def citation(key: str) -> Citation:
@@ -92,10 +94,3 @@ def scores(
         and (method is None or score.method.casefold() == method.casefold())
         and (verified is None or score.verified == verified)
     )
-
-
-def _read(path: Path) -> Any:
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a safe loader either way
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"{path.name} cannot be read: {error}") from error

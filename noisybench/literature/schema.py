@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,7 +122,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Source:
-    """One file: where its numbers were read, notes, scores, and the protocols behind them."""
+    """One file: where its numbers were read, notes, scores, and the protocols behind them.
+
+    ``citations``: those that the file brings itself, by key; all others stand in citations.yaml.
+    """
 
     name: str
     title: str
@@ -129,6 +133,7 @@ class Source:
     notes: tuple[str, ...]
     scores: tuple[Score, ...]
     rules: tuple[Rule, ...] = field(default=())
+    citations: Mapping[str, Citation] = field(default_factory=dict)
 
     def protocol(self, score: Score) -> Protocol:
         """The protocol of one score: all blocks that are for it, in order, later ones over earlier ones."""
@@ -145,6 +150,9 @@ class Source:
 
 WHERE = ("table", "dataset", "arch", "noise", "rate", "split", "method", "group", "epoch", "cite")
 """Keys of a score that ``for`` may name."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+/-]*")
+"""Citation keys and arXiv numbers go into LaTeX and BibTeX as they stand."""
 
 _TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 _SCORE_ENUMS: dict[str, Sequence[str]] = {
@@ -183,15 +191,24 @@ def parse_citations(data: Any, place: str) -> dict[str, Citation]:
     out: dict[str, Citation] = {}
     for index, item in enumerate(_list(data["citations"], f"{place}: citations"), 1):
         entry = _record(Citation, item, f"{place}, citation {index}", _read_lists(item, ("authors",)))
+        for name, text in (("key", entry.key), ("arxiv", entry.arxiv)):
+            if text is not None and not _IDENTIFIER.fullmatch(text):
+                raise DataError(f"{place}, citation {index}: {name} {text!r} has other than letters, digits and _.:+/-")
+        _check_authors(entry.authors, f"{place}, citation {index} ({entry.key})")
         if entry.key in out:
             raise DataError(f"{place}, citation {index}: key '{entry.key}' stands twice")
         out[entry.key] = entry
     return out
 
 
-def parse_source(data: Any, name: str, citations: Mapping[str, Citation]) -> Source:
-    """A source from the parsed YAML; DataError names the score and the key."""
-    place = f"{name}.yaml"
+def _check_authors(authors: Any, place: str) -> None:
+    if not isinstance(authors, tuple) or not all(isinstance(one, str) and one.strip() for one in authors):
+        raise DataError(f"{place}: authors must be a list of names, not {authors!r}")
+
+
+def parse_source(data: Any, name: str, citations: Mapping[str, Citation], place: str = "") -> Source:
+    """A source from the parsed YAML; DataError names the file (``place``, NAME.yaml unless given), score and key."""
+    place = place or f"{name}.yaml"
     _keys(data, place, required=("schema", "title", "sources", "notes", "scores"), optional=("protocol", "protocols"))
     if data["schema"] != 1:
         raise DataError(f"{place}: schema {data['schema']!r}; this version reads schema 1")

@@ -83,9 +83,14 @@ def write_labels(noisy: NoisyLabels, path: str | Path, *, about: Mapping[str, An
             "file": hashlib.sha256(path.read_bytes()).hexdigest(),
         },
     }
-    beside = path.with_name(path.name + ".meta.json")
+    beside = sidecar_of(path)
     _atomically(beside, lambda file: file.write((json.dumps(sidecar, indent=1, sort_keys=True) + "\n").encode()))
     return beside
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where what describes a label file lies."""
+    return path.with_name(f"{path.name}.meta.json")
 
 
 def save(noisy: NoisyLabels, path: Path) -> None:

@@ -3,12 +3,12 @@ r"""The report as LaTeX: booktabs tables to ``\input`` into a paper, a document 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from noisybench import registry
-from noisybench.errors import NoisybenchError
-from noisybench.literature import bibtex, citations
+from noisybench.errors import DataError, NoisybenchError
+from noisybench.literature import Citation, bibtex, citations
 from noisybench.literature.tex import escape
 from noisybench.report import markdown, remarks, words
 from noisybench.report.grid import Column, Entry, Grid
@@ -48,7 +48,7 @@ def files(report: Report) -> dict[str, str]:
     return {
         "report.tex": DOCUMENT.replace("BIBLIOGRAPHY", BIBLIOGRAPHY if keys else ""),
         "report-tables.tex": tables,
-        "report.bib": bibtex.bibliography(keys),
+        "report.bib": bibtex.bibliography(keys, _own(report)),
     }
 
 
@@ -56,12 +56,14 @@ def render(report: Report) -> str:
     """All tables, ASCII; needs the package booktabs."""
     blocks = [r"% Tables of noisybench; need \usepackage{booktabs}, and report.bib for the citations."]
     names: set[str] = set()
+    citable = {*citations(), *_own(report)}
     for grid, comparisons in zip(report.grids, report.comparisons, strict=True):
         label = _label(f"{grid.dataset}-{grid.model}", names)
-        blocks.append(_main(report, grid, comparisons, label))
+        blocks.append(_main(report, grid, comparisons, label, citable))
         for comparison in comparisons:
             if comparison.partners:
-                blocks.append(_published(grid, comparison, _label(f"{label}-{comparison.source.name}", names)))
+                below = _label(f"{label}-{comparison.source.name}", names)
+                blocks.append(_published(grid, comparison, below, citable))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -75,32 +77,32 @@ def _label(text: str, names: set[str]) -> str:
     return label
 
 
-def _main(report: Report, grid: Grid, comparisons: Sequence[Comparison], label: str) -> str:
+def _main(report: Report, grid: Grid, comparisons: Sequence[Comparison], label: str, citable: Collection[str]) -> str:
     notes = Footnotes()
     rows = []
     for row in grid.rows:
         cells = [_cell(grid.entry(row, column), notes) for column in grid.columns]
-        rows.append([escape(row) + _cite(_of_row(grid, row, comparisons)), *cells])
+        rows.append([escape(row) + _cite(_of_row(grid, row, comparisons), citable), *cells])
     about = [remarks.conventions(grid), *([remarks.visible(grid) or ""])]
     above = markdown.banner(report) if report.study.smoke or report.study.synthetic else ""
     caption = [_prose(text) for text in (above, _sentence(report.title)) if text]
-    caption += [_where(grid)]
+    caption += [_where(grid, citable)]
     caption += [_prose(" ".join(remarks.legend(grid, "Bold", "Italic")))]
     below = [" ".join(text for text in about if text), *remarks.chosen(grid), words.counts(report.study)]
     below = [_prose(text) for text in [*report.study.absent, *below, *remarks.warnings(report)]]
     return _table(grid.columns, rows, " ".join(caption), label, [*below, *_listed(notes)])
 
 
-def _where(grid: Grid) -> str:
+def _where(grid: Grid, citable: Collection[str]) -> str:
     """Data set, network and kinds of noise, each with its paper."""
     cells = [entry.cell for entry in grid.entries.values()]
-    names = [escape(grid.dataset) + _cite(_keys(cells, ("dataset",)))]
-    names += [escape(grid.model) + _cite(_keys(cells, ("model",)))]
+    names = [escape(grid.dataset) + _cite(_keys(cells, ("dataset",)), citable)]
+    names += [escape(grid.model) + _cite(_keys(cells, ("model",)), citable)]
     kinds: dict[str, list[Cell]] = {}
     for column in grid.columns:
         kinds.setdefault(column.kind, []).extend(entry.cell for entry in grid.column(column).values())
     for kind, found in kinds.items():
-        names.append(escape(kind if kind == "clean" else f"{kind} noise") + _cite(_keys(found, ("noise",))))
+        names.append(escape(kind if kind == "clean" else f"{kind} noise") + _cite(_keys(found, ("noise",)), citable))
     return f"{', '.join(names)}."
 
 
@@ -112,7 +114,7 @@ def _cell(entry: Entry | None, notes: Footnotes) -> str:
     return text + _mark(notes, remarks.entry_notes(entry))
 
 
-def _published(grid: Grid, comparison: Comparison, label: str) -> str:
+def _published(grid: Grid, comparison: Comparison, label: str, citable: Collection[str]) -> str:
     notes = Footnotes()
     partners = comparison.partners
     everywhere = set.intersection(*(set(partner.reasons) for partner in partners.values()))
@@ -121,7 +123,7 @@ def _published(grid: Grid, comparison: Comparison, label: str) -> str:
         pairs = [partners.get((row, column.label)) for column in grid.columns]
         if any(pairs):
             rows.append([escape(row), *(_pair(pair, everywhere, notes) for pair in pairs)])
-    cited = _cite(_known([pair.score.cite for pair in partners.values()]))
+    cited = _cite([pair.score.cite for pair in partners.values()], citable)
     known = any(pair.half_width is not None for pair in partners.values())
     caption = f"{escape(comparison.source.title)}{cited}: published accuracy in \\%, and in brackets the one measured "
     caption += "here minus the published" + (r", \ensuremath{\pm} its 95 \% interval (Welch)." if known else ".")
@@ -209,24 +211,31 @@ def _sentence(text: str) -> str:
 # -- citations --------------------------------------------------------------------------------------------------------
 
 
-def _cite(keys: Sequence[str]) -> str:
-    return rf"~\cite{{{','.join(keys)}}}" if keys else ""
+def _cite(keys: Iterable[str | None], citable: Collection[str]) -> str:
+    """Each citable key once, in order; a plug-in may name others."""
+    found = [key for key in dict.fromkeys(keys) if key is not None and key in citable]
+    return rf"~\cite{{{','.join(found)}}}" if found else ""
 
 
-def _known(keys: Iterable[str | None]) -> list[str]:
-    """Each key of the library once, in order; a plug-in may name others."""
-    return [key for key in dict.fromkeys(keys) if key is not None and key in citations()]
+def _own(report: Report) -> dict[str, Citation]:
+    """The citations that compared tables bring themselves. DataError where two mean different papers by one key."""
+    own: dict[str, Citation] = {}
+    for comparison in (comparison for found in report.comparisons for comparison in found):
+        for key, cited in comparison.source.citations.items():
+            if own.setdefault(key, cited) != cited:
+                raise DataError(f"compared tables mean different papers by the citation '{key}'; rename one of them")
+    return own
 
 
-def _of_row(grid: Grid, row: str, comparisons: Sequence[Comparison]) -> list[str]:
+def _of_row(grid: Grid, row: str, comparisons: Sequence[Comparison]) -> list[str | None]:
     """The papers behind a method: of its components, and the one a source of scores names for it."""
     cells = [entry.cell for (name, _), entry in grid.entries.items() if name == row]
     named = [pair.score.method_cite for c in comparisons for (name, _), pair in c.partners.items() if name == row]
     mixup = [MIXUP for cell in cells if at(cell.settings, "method.mixup")]
-    return _known([*_keys(cells, OF_METHODS), *mixup, *named])
+    return [*_keys(cells, OF_METHODS), *mixup, *named]
 
 
-def _keys(cells: Iterable[Cell], families: Sequence[str]) -> list[str]:
+def _keys(cells: Iterable[Cell], families: Sequence[str]) -> list[str | None]:
     """Citation keys of the cells' components of these families."""
     found: list[str | None] = []
     for cell in cells:
@@ -236,4 +245,4 @@ def _keys(cells: Iterable[Cell], families: Sequence[str]) -> list[str]:
                     found.append(registry.get(slot.family, str(mapping.get(slot.name_key))).cite)
                 except NoisybenchError:  # of a plug-in that is not loaded
                     continue
-    return _known(found)
+    return found

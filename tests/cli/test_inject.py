@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -208,3 +210,82 @@ def test_a_data_set_is_never_overwritten_by_its_labels(nb: Command) -> None:
         assert code == 2
         assert "--out mine.npz: is" in err
         assert Path("mine.npz").read_bytes() == before
+
+
+def make_data(path: str) -> np.ndarray:
+    """A tiny data set in a file; its training labels."""
+    images, labels = np.zeros((20, 4, 4), np.uint8), np.arange(20) % 2
+    np.savez(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    return labels
+
+
+def refused(nb: Command, *arguments: str, out: str, named: str | None = None) -> None:
+    """The command is refused, overwrite or not, because it reads what ``named`` (default: out) is; nothing changes."""
+    source = Path(named or out)
+    before = source.read_bytes()
+    code, _, err = nb("inject", *arguments, "--out", out, "--overwrite")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert f"{source}" in err
+    assert "is read by this command; use another name" in err
+    assert source.read_bytes() == before
+
+
+def test_labels_are_never_overwritten_by_the_labels_made_of_them(nb: Command) -> None:
+    np.save("labels.npy", 1 - make_data("d.npz"))
+    data = ("--dataset", "{name: npz, path: d.npz}")
+    refused(nb, *data, "--kind", "file", "--set", "path=labels.npy", out="labels.npy")
+    refused(nb, *data, "--kind", "file", "--set", "path=labels.npy", out="d.npz")
+
+
+def test_what_a_step_of_compose_reads_is_never_overwritten(nb: Command) -> None:
+    np.save("labels.npy", 1 - make_data("d.npz"))
+    digest = hashlib.sha256(Path("labels.npy").read_bytes()).hexdigest()
+    steps = f"steps=[{{kind: file, path: labels.npy, sha256: {digest}}}, {{kind: symmetric, rate: 0.2}}]"
+    refused(nb, "--dataset", "{name: npz, path: d.npz}", "--kind", "compose", "--set", steps, out="labels.npy")
+
+
+def test_a_sidecar_is_a_file_like_any_other(nb: Command) -> None:
+    same = (*SYMMETRIC, "--out", "labels.npz")
+    assert nb(*same)[0] == 0
+    Path("labels.npz").unlink()
+    before = Path("labels.npz.meta.json").read_bytes()
+    code, _, err = nb(*same, "--seed", "1")
+    assert code == 2
+    assert err == (
+        "noisybench: --out labels.npz: its sidecar labels.npz.meta.json is there already; use another name, "
+        "or --overwrite\n"
+    )
+    assert not Path("labels.npz").exists()
+    assert Path("labels.npz.meta.json").read_bytes() == before
+    assert nb(*same, "--seed", "1", "--overwrite")[0] == 0
+    assert Path("labels.npz.meta.json").read_bytes() != before
+
+
+def test_a_sidecar_never_overwrites_what_is_read(nb: Command) -> None:
+    source = Path("b.npy.meta.json")
+    source.write_text(json.dumps((1 - make_data("d.npz")).tolist()))
+    arguments = ("--dataset", "{name: npz, path: d.npz}", "--kind", "file", "--set", f"path={source}")
+    refused(nb, *arguments, out="b.npy", named=str(source))
+
+
+def test_a_plot_is_no_image_of_the_data_set(nb: Command) -> None:
+    from PIL import Image
+
+    for part, name in itertools.product(("train", "test"), ("cat", "dog")):
+        Path("mine", part, name).mkdir(parents=True)
+        Image.new("L", (4, 4)).save(f"mine/{part}/{name}/a.png")
+    arguments = ("--dataset", "{name: imagefolder, path: mine}", "--kind", "clean", "--plot", "mine/train/cat/a.png")
+    refused(nb, *arguments, out="l.npy", named="mine/train/cat/a.png")
+    code, _, err = nb("inject", *arguments[:4], "--out", "mine/train/labels.npy")
+    assert (code, err) == (0, ""), "what is no image is not read"
+
+
+@pytest.mark.parametrize(
+    ("kind", "set_"),
+    [("human", "labels=worst"), ("compose", "steps=[{kind: human, labels: worst}, {kind: symmetric, rate: 0.2}]")],
+)
+def test_published_labels_are_never_overwritten(nb: Command, kind: str, set_: str) -> None:
+    make_data("d.npz")
+    Path("data").mkdir()
+    Path("data/CIFAR-10_human.pt").write_bytes(b"as published")
+    refused(nb, "--dataset", "{name: npz, path: d.npz}", "--kind", kind, "--set", set_, out="data/CIFAR-10_human.pt")

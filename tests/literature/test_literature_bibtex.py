@@ -9,7 +9,7 @@ from test_literature_tex import balanced
 
 from noisybench import literature
 from noisybench.errors import InputError
-from noisybench.literature import bibtex
+from noisybench.literature import Citation, bibtex
 
 NEEDED = {
     "inproceedings": {"title", "author", "booktitle", "year"},
@@ -64,3 +64,23 @@ def test_each_key_once_and_sorted_and_none_that_is_unknown() -> None:
     assert re.findall(r"^@\w+\{(\w+),", text, re.M) == ["arazo2019", "foret2021sam"]
     with pytest.raises(InputError, match="did you mean 'foret2021sam'"):
         bibtex.bibliography(["foret2021"])
+
+
+def test_citations_beside_the_librarys_are_entries_too() -> None:
+    mine = Citation("me2026", "Mine & yours", ("Me", "You"), "here", 2026, None, True)
+    text = bibtex.bibliography(["me2026", "foret2021sam"], {"me2026": mine})
+    found = parse(text)
+    assert sorted(found) == ["foret2021sam", "me2026"]
+    assert found["me2026"] == (
+        "misc",
+        {"title": r"{Mine \& yours}", "author": "Me and You", "howpublished": "here", "year": "2026"},
+    )
+
+
+def test_nothing_in_a_doi_acts() -> None:
+    venue = r"here (v1; DOI 10.1/a_b}\input{x)"
+    text = bibtex.entry(Citation("me2026", "Mine", ("Me",), venue, 2026, None, True))
+    _, fields = parse(text)["me2026"]
+    assert fields["doi"] == "10.1/a_b"
+    assert all(balanced(value) for value in fields.values())
+    assert r"\input" not in text

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from noisybench import literature
-from noisybench.errors import InputError, NoisybenchError
+from noisybench.errors import DataError, InputError, NoisybenchError
 from noisybench.literature.library import FOLDER, load_source
 from noisybench.literature.words import ARCHITECTURES, DATASETS, FLIPS, KINDS, RULES
 
@@ -213,3 +213,45 @@ def test_mistakes_in_a_table_of_ones_own_are_one_line(tmp_path, change, message)
 def test_a_table_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nowhere.yaml: no such file"):
         load_source(str(tmp_path / "nowhere.yaml"))
+
+
+def test_a_table_brings_its_own_citations(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(OWN)
+    assert [str(cited) for cited in load_source(str(path)).citations.values()] == ["Me, Mine, here 2026"]
+    assert load_source("idn").citations == {}
+
+
+def test_a_key_of_the_library_stays_the_paper_it_is(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(OWN.replace("me2026", "foret2021sam"))
+    with pytest.raises(DataError, match=r"mine\.yaml: citations: 'foret2021sam' is another paper in citations\.yaml"):
+        load_source(str(path))
+    here = literature.citation("foret2021sam")
+    same = {**vars(here), "authors": list(here.authors)}
+    path.write_text(OWN.replace("me2026", "foret2021sam").replace("citations: [{", f"citations: [{same}] # [{{"))
+    assert load_source(str(path)).citations == {"foret2021sam": here}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("title: My table", "title: 2021-13-45"),
+            ":3: not valid YAML: 2021-13-45 is no value: month must be in 1..12",
+        ),
+        (("acc: 77.0", "acc: 77.0, acc: 78.0"), ":8: acc: the key is stated twice (first in line 8)"),
+        (("notes: []", "notes: []\ntitle: Again"), ":6: title: the key is stated twice (first in line 3)"),
+        (("acc: 77.0", "acc: 770"), ", score 1 (SGD): acc must lie in 0 to 100, not 770"),
+        (("arxiv: null", "arxiv: 3"), ", citation 1: arxiv must be str, not 3"),
+        (("title: My table\n", ""), ": title is missing"),
+    ],
+)
+def test_a_mistake_names_the_file_as_it_was_given(tmp_path, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tables").mkdir()
+    given = "./tables/mine.yml"
+    (tmp_path / given).write_text(OWN.replace(*change))
+    with pytest.raises(DataError) as caught:
+        load_source(given)
+    assert str(caught.value) == given + message

@@ -147,3 +147,24 @@ def test_broken_citations_are_refused() -> None:
         parse_citations({"schema": 1, "citations": [{**entry, "year": "2020"}]}, "c.yaml")
     with pytest.raises(DataError, match="a mapping is needed"):
         parse_citations([entry], "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"authors": "A B"}, r"c.yaml, citation 1 \(a\): authors must be a list of names, not 'A B'"),
+        ({"authors": ["A B", 3]}, "authors must be a list of names"),
+        ({"authors": [" "]}, "authors must be a list of names"),
+        ({"key": "a}, b"}, "c.yaml, citation 1: key 'a}, b' has other than letters, digits"),
+        ({"arxiv": "1}"}, "arxiv '1}' has other than letters, digits"),
+    ],
+)
+def test_what_tex_would_act_on_is_refused(change: dict[str, Any], message: str) -> None:
+    entry = {"key": "a", "title": "A", "authors": ["A B"], "venue": "V", "year": 2020, "arxiv": None, "checked": True}
+    with pytest.raises(DataError, match=message):
+        parse_citations({"schema": 1, "citations": [{**entry, **change}]}, "c.yaml")
+
+
+def test_errors_call_a_file_what_they_are_told() -> None:
+    with pytest.raises(DataError, match=r"^here/good\.yml: title is missing$"):
+        parse_source(changed(["title"], ...), "good", CITATIONS, "here/good.yml")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from studies import cell, plan, record, store, study
 
+from noisybench.errors import DataError
 from noisybench.report import report
 from noisybench.report.document import Report
 from noisybench.report.latex import ROWS
@@ -112,6 +113,45 @@ def test_methods_cite_their_papers_and_the_bib_has_exactly_these(tmp_path: Path)
     assert {"foret2021sam", "krizhevsky2009cifar"} <= cited
     assert re.search(r"^    SAM~\\cite\{foret2021sam\} &", files["report-tables.tex"], re.M)
     assert set(re.findall(r"^@\w+\{(\w+),", files["report.bib"], re.M)) == cited
+
+
+OWN = """
+schema: 1
+title: My table
+sources: {paper: {kind: primary_text, url: "https://example.org", read_as: own runs}}
+notes: []
+citations:
+  - {key: me2026, title: Mine, authors: [Me], venue: here, year: 2026, arxiv: null, checked: true}
+  - {key: you2025, title: Yours, authors: [You], venue: there, year: 2025, arxiv: null, checked: true}
+scores:
+  - {method: SGD, dataset: cifar10, noise: symmetric, rate: 0.4, acc: 77.0, metric: test_acc, cite: me2026,
+     method_cite: you2025, table: Table 1, verified: true, seen_in: paper}
+"""
+
+
+def test_papers_that_a_table_of_ones_own_brings_are_cited(tmp_path: Path) -> None:
+    folder, _, _ = study(tmp_path / "s", lambda m, r, s: 80.0 + s, rates=(0.4,))
+    (tmp_path / "mine.yaml").write_text(OWN)
+    files = report(folder, compare=[str(tmp_path / "mine.yaml"), "foret2021_table4"]).to_latex()
+    tables = files["report-tables.tex"]
+    assert r"\caption{My table~\cite{me2026}: published accuracy" in tables
+    assert re.search(r"^    SGD~\\cite\{[^}]*you2025\} &", tables, re.M)
+    check(tables)
+    cited = {k for found in re.findall(r"\\cite\{([^}]*)\}", tables) for k in found.split(",")}
+    assert {"me2026", "you2025", "foret2021sam"} <= cited
+    assert set(re.findall(r"^@\w+\{(\w+),", files["report.bib"], re.M)) == cited
+    assert "title = {{Mine}}" in files["report.bib"]
+
+
+def test_two_tables_may_not_mean_two_papers_by_one_key(tmp_path: Path) -> None:
+    folder, _, _ = study(tmp_path / "s", lambda m, r, s: 80.0 + s, rates=(0.4,))
+    tables = [tmp_path / "mine.yaml", tmp_path / "yours.yaml"]
+    for path in tables:
+        path.write_text(OWN)
+    report(folder, compare=list(map(str, tables))).to_latex()
+    tables[1].write_text(OWN.replace("title: Mine", "title: Another"))
+    with pytest.raises(DataError, match="different papers by the citation 'me2026'"):
+        report(folder, compare=list(map(str, tables))).to_latex()
 
 
 def test_the_form_writes_three_files(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from studies import SETTINGS, cell, plan, record, store
 from noisybench.report import report
 from noisybench.report.made import UNKNOWN, command, differences, duration, made, varying
 from noisybench.suite import build_plan, load_suite, select
+from noisybench.suite.plan import join_plans
 
 SUITE = """
 name: mine
@@ -73,6 +74,14 @@ def test_the_command_has_all_that_decided_on_the_plan(expansion: Any, tmp_path: 
     assert told.startswith("noisybench run 'my suites/mine.yaml' --set training.epochs=3 --plugin 'my loss.py' ")
     assert shlex.split(told)[2:9] == again
     assert shlex.split(told)[9:11] == ["--only", "method=SGD"]
+
+
+def test_a_plan_of_parts_has_no_command_of_one_part(expansion: Any, tmp_path: Path) -> None:
+    parts = [build_plan(expansion, ["x.yaml", "--set", f"seeds=[{seed}]"]) for seed in (0, 1)]
+    (tmp_path / "plan.json").write_text(json.dumps(join_plans(*parts)), encoding="utf-8")
+    study = report(tmp_path).study
+    for planned in study.cells:
+        assert shlex.split(command(study, planned, varying(study)))[:4] == ["noisybench", "run", "mine.yaml", "--only"]
 
 
 def test_a_smoke_run_stays_one_whatever_its_command(tmp_path: Path) -> None:

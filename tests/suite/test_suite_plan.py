@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -76,8 +77,18 @@ def test_how_a_plan_was_made_makes_no_other_plan(load: Callable[..., Suite]) -> 
     before, after = (build_plan(expansion, [name, "--name", "example"]) for name in ("mine.yaml", "yours.yaml"))
     assert check_plan(before, after) == after
     assert check_plan(build_plan(expansion), after) == after
-    assert join_plans(before, after) == before
     assert {key: value for key, value in after.items() if key != "again"} == build_plan(expansion)
+
+
+def test_parts_keep_the_command_that_made_them_all_and_no_other(load: Callable[..., Suite]) -> None:
+    expansions = [load(EXAMPLE.replace("seeds: 2", f"seeds: [{seed}]")).expand() for seed in range(3)]
+    one, two, three = (build_plan(e, ["x.yaml", "--set", f"seeds=[{i}]"]) for i, e in enumerate(expansions))
+    for parts in ([one, two], [two, one], [one, two, one], [build_plan(expansions[0]), two], [one, two, three]):
+        whole = functools.reduce(join_plans, parts)
+        assert "again" not in whole
+        assert set(whole["cells"][0]["runs"]) == {seed for part in parts for seed in part["cells"][0]["runs"]}
+    same = [build_plan(e, ["x.yaml", "--name", "mine"]) for e in expansions]
+    assert functools.reduce(join_plans, same)["again"] == ["x.yaml", "--name", "mine"]
 
 
 @pytest.mark.parametrize(
