@@ -229,8 +229,11 @@ class _Merged:
                 runs[run.seed] = run
             elif mine.result is not None and run.result is not None and not _equal(mine.result, run.result):
                 shared.append(run.run_id)
+        whole = next((part for part in (there, cell) if len(part.runs) == len(runs)), None)
         self.cells[_place(cell)] = replace(
-            there, runs=tuple(sorted(runs.values(), key=lambda run: seed_order(run.seed)))
+            there,
+            runs=tuple(sorted(runs.values(), key=lambda run: seed_order(run.seed))),
+            again=whole.again if whole is not None else (),  # no part's command trains the seeds of both
         )
 
 

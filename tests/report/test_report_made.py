@@ -136,3 +136,21 @@ def test_in_a_merged_report_a_cell_names_its_own_suite(tmp_path: Path) -> None:
     study = report(one, two).study
     told = [command(study, planned, varying(study)) for planned in study.cells]
     assert told == ["noisybench run one.yaml --only method=SGD", "noisybench run two.yml --name two --only method=SGD"]
+
+
+def test_a_cell_with_seeds_of_several_folders_names_no_command_that_trains_a_part_of_them(tmp_path: Path) -> None:
+    def part(name: str, *seeds: int) -> Path:
+        planned = cell("SGD", 0.4, seeds=seeds)
+        records = [record(planned, seed, 80.0 + seed) for seed in seeds]
+        listed = ",".join(map(str, seeds))
+        return store(
+            tmp_path / name, plan([planned], suite="one", again=["1.yml", "--set", f"seeds=[{listed}]"]), records
+        )
+
+    def told(*parts: Path) -> str:
+        study = report(*parts).study
+        return command(study, study.cells[0], varying(study))
+
+    assert told(part("a", 0), part("b", 1)) == "noisybench run one.yaml"
+    assert told(part("c", 0, 1), part("d", 1)) == "noisybench run 1.yml --set 'seeds=[0,1]'"
+    assert told(part("e", 1), part("f", 0, 1)) == "noisybench run 1.yml --set 'seeds=[0,1]'"
