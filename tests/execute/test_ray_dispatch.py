@@ -120,17 +120,15 @@ def test_a_run_whose_worker_dies_three_times_is_settled_as_failed(session):
     assert texts == ["its worker was killed; it goes on from its last checkpoint"] * 2
 
 
+@pytest.mark.parametrize("end", [NODE, WORKER])
 @pytest.mark.parametrize(("gets_on", "attempts"), [(True, 9), (False, 3)])
-def test_the_loss_of_a_node_counts_only_where_nothing_was_kept(session, gets_on, attempts):
-    spec = small_spec()
-    path = session.store.folder(spec.run_id) / "checkpoint.pt"
-    path.parent.mkdir()
+def test_the_loss_of_nodes_and_workers_counts_only_where_nothing_was_kept(session, monkeypatch, end, gets_on, attempts):
+    spec, kept = small_spec(), []
+    monkeypatch.setattr(dispatch, "epochs_done", lambda folder: len(kept) or None)
 
     def fate(run, number):
-        if gets_on:
-            path.unlink(missing_ok=True)
-            path.write_bytes(b"x" * number)
-        return NODE if number < 9 else settled(run, number)
+        kept.extend([number] * gets_on)
+        return end if number < 9 else settled(run, number)
 
     cluster = Cluster(fate)
     driver, _ = work(session, [spec], cluster)
