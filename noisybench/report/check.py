@@ -1,17 +1,20 @@
-"""``report --check FILE``: windows that the accuracies of a study must lie in.
+"""``report --check FILE``: windows that the accuracies of a study, or other numbers of its records, must lie in.
 
     rule: last                 # optional; a window may name its own: last, last10, validation or best
     expect:
       - {method: SAM, noise: symmetric 40 %, low: 85, high: 95}
       - {method: SGD, noise: symmetric, rate: 0.6, dataset: digits, model: mlp, high: 70, rule: best}
+      - {method: SGD, noise: symmetric, value: detection.small_loss.auc, low: 0.9}
 
 ``noise`` is what a table or a plan calls it, or its kind alone (then every rate, or the one that ``rate`` names);
 ``dataset`` and ``model`` are needed only to pick one of several. A window holds for every cell that it fits, on the
-mean over seeds in percent; a cell with a run that diverged, failed or is missing does not hold.
+mean over seeds: of accuracies in percent, or of the number at the path ``value`` of a record's ``result`` as it stands
+there. A cell with a run that diverged, failed or is missing does not hold.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +25,14 @@ from noisybench.registry import did_you_mean
 from noisybench.report import words
 from noisybench.report.grid import Column, Entry, Grid, make_grids
 from noisybench.report.results import RULES
+from noisybench.report.statistics import summarise
+from noisybench.suite.axes import flat
 
 if TYPE_CHECKING:
     from noisybench.report.document import Report
     from noisybench.suite.reading import Node
 
-KEYS = ("method", "noise", "rate", "dataset", "model", "rule", "low", "high")
+KEYS = ("method", "noise", "rate", "dataset", "model", "rule", "value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Window:
     dataset: str | None = None
     model: str | None = None
     rule: str | None = None
+    value: str | None = None
 
     def fits(self, grid: Grid, column: Column, row: str, entry: Entry) -> bool:
         """The window is for this cell."""
@@ -56,9 +62,10 @@ class Window:
 
     def __str__(self) -> str:
         """``85 to 95``, ``at least 85`` or ``at most 95``."""
-        if self.high == 100:
+        if self.high == (100 if self.value is None else math.inf):
             return f"at least {self.low:g}"
-        return f"at most {self.high:g}" if self.low == 0 else f"{self.low:g} to {self.high:g}"
+        least = 0 if self.value is None else -math.inf
+        return f"at most {self.high:g}" if self.low == least else f"{self.low:g} to {self.high:g}"
 
 
 @dataclass(frozen=True)
@@ -104,10 +111,14 @@ def _window(node: Node, rule: str | None) -> Window:
     for name, value in (("method", method), ("noise", noise)):
         if value is None:
             raise node.error(f"'{name}' is missing")
-    low, high = _number(node, "low", 100), _number(node, "high", 100)
+    value = _word(node, "value")
+    least, most = (0.0, 100.0) if value is None else (-math.inf, math.inf)
+    low, high = _number(node, "low", least, most), _number(node, "high", least, most)
     if low is None and high is None:
-        raise node.error("'low' or 'high' is missing: the window, in percent")
-    low, high = low if low is not None else 0.0, high if high is not None else 100.0
+        raise node.error(f"'low' or 'high' is missing: the window{', in percent' if value is None else ''}")
+    if value is not None and "rule" in node.value:
+        raise node.error("a window has 'rule', for accuracies, or 'value'")
+    low, high = low if low is not None else least, high if high is not None else most
     if low > high:
         raise node.error(f"low {low:g} is above high {high:g}")
     return Window(
@@ -116,10 +127,11 @@ def _window(node: Node, rule: str | None) -> Window:
         str(noise),
         low,
         high,
-        _number(node, "rate", 1),
+        _number(node, "rate", 0, 1),
         _word(node, "dataset"),
         _word(node, "model"),
         _word(node, "rule") or rule,
+        value,
     )
 
 
@@ -134,13 +146,15 @@ def _word(node: Node, key: str) -> str | None:
     return str(found.value)
 
 
-def _number(node: Node, key: str, most: float) -> float | None:
+def _number(node: Node, key: str, least: float, most: float) -> float | None:
     found = node.get(key)
     if found is None:
         return None
-    if isinstance(found.value, bool) or not isinstance(found.value, (int, float)) or not 0 <= found.value <= most:
-        raise found.error(f"must be a number from 0 to {most:g}, not {found.value!r}")
-    return float(found.value)
+    number = found.value
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not least <= number <= most:
+        between = f" from {least:g} to {most:g}" if math.isfinite(most) else ""
+        raise found.error(f"must be a number{between}, not {number!r}")
+    return float(number)
 
 
 def outcomes(report: Report, windows: Sequence[Window]) -> list[Outcome]:
@@ -155,6 +169,7 @@ def outcomes(report: Report, windows: Sequence[Window]) -> list[Outcome]:
         found = [place for place in places if window.fits(*place)]
         if not found:
             raise InputError(f"{window.place}: no cell of the report has {_asked(window, places)}")
+        _check_value(window, [entry for _, _, _, entry in found])
         out += [_outcome(window, *place) for place in found]
     return out
 
@@ -176,11 +191,26 @@ def _asked(window: Window, places: Sequence[tuple[Grid, Column, str, Entry]]) ->
     return ", ".join(f"{what} '{asked}'" for what, (asked, _) in there.items() if asked is not None) + rate
 
 
+def _check_value(window: Window, entries: Sequence[Entry]) -> None:
+    """InputError where no finished run of the cells has a number of the name that the window asks for."""
+    runs = [run for entry in entries for run in entry.cell.finished]
+    if window.value is None or not runs or any(entry.cell.values(window.value) for entry in entries):
+        return
+    results = [{key: item for key, item in (run.result or {}).items() if key != "spec"} for run in runs]
+    known = {key: None for result in results for key, item in flat(result).items() if isinstance(item, (int, float))}
+    guess = did_you_mean(window.value, known)
+    raise InputError(f"{window.place}: no record of these runs has a number 'result.{window.value}'{guess}")
+
+
 def _outcome(window: Window, grid: Grid, column: Column, row: str, entry: Entry) -> Outcome:
-    cell = f"{row} at {column.short} ({grid.dataset}, {grid.model}; {RULES[grid.rule]})"
+    what = RULES[grid.rule] if window.value is None else window.value
+    cell = f"{row} at {column.short} ({grid.dataset}, {grid.model}; {what})"
     summary = entry.summary
+    if window.value is not None:
+        summary = summarise(list(entry.cell.values(window.value).values()))
     if summary is None or entry.diverged or summary.n < entry.planned:
         return Outcome(window, cell, words.accuracy(entry), False)
     holds = window.low <= summary.mean <= window.high
     side = "" if holds else ", below" if summary.mean < window.low else ", above"
-    return Outcome(window, cell, f"{words.value(summary)}{side}", holds)
+    shown = words.value(summary) if window.value is None else f"{summary.mean:.6g}"
+    return Outcome(window, cell, f"{shown}{side}", holds)

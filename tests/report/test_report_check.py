@@ -60,6 +60,35 @@ def test_a_cell_without_all_its_results_does_not_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("window", "holds", "told"),
+    [
+        ("value: detection.small_loss.auc, low: 0.94, high: 0.96", True, "0.95, expected 0.94 to 0.96"),
+        ("value: detection.small_loss.auc, low: 0.96", False, "0.95, below, expected at least 0.96"),
+        ("value: noise.realised_rate, high: 0.4", True, "0.4, expected at most 0.4"),
+        ("value: data.test_size, low: 9999", True, "10000, expected at least 9999"),
+        ("value: details.slope, high: -1.5", False, "-1, above, expected at most -1.5"),
+    ],
+)
+def test_other_numbers_of_the_records_have_windows_too(tmp_path: Path, window: str, holds: bool, told: str) -> None:
+    sgd = cell("SGD", 0.4, seeds=(0, 1))
+    records = [
+        record(sgd, seed, 80.0, detection={"small_loss": {"auc": 0.94 + seed / 50}}, details={"slope": -1.0})
+        for seed in (0, 1)
+    ]
+    (tmp_path / "e.yaml").write_text(f"rule: best\nexpect:\n  - {{method: SGD, noise: symmetric, {window}}}\n")
+    made = report(store(tmp_path / "s", plan([sgd]), records))
+    (outcome,) = outcomes(made, read_windows(tmp_path / "e.yaml"))
+    assert outcome.holds == holds
+    assert told in str(outcome)
+
+
+def test_a_value_that_no_record_has_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        check(tmp_path, "expect:\n  - {method: SAM, noise: symmetric, value: data.test_sizes, low: 1}\n")
+    assert "yaml:2: no record of these runs has a number 'result.data.test_sizes'; did you mean" in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("- 1", "needs 'expect:'"),
@@ -73,6 +102,11 @@ def test_a_cell_without_all_its_results_does_not_hold(tmp_path: Path) -> None:
         ("expect:\n  - {method: SGD, noise: clean, low: 101}\n", "a number from 0 to 100, not 101"),
         ("expect:\n  - {method: SGD, noise: clean, low: yes}\n", "a number from 0 to 100"),
         ("expect:\n  - {method: SGD, noise: clean, low: 1, rule: first}\n", "no selection rule 'first'"),
+        (
+            "expect:\n  - {method: SGD, noise: clean, low: 1, rule: last, value: epochs}\n",
+            "has 'rule', for accuracies, or",
+        ),
+        ("expect:\n  - {method: SGD, noise: clean, low: a, value: epochs}\n", "must be a number, not 'a'"),
     ],
 )
 def test_a_wrong_file_is_one_line_with_its_place(tmp_path: Path, text: str, says: str) -> None:
