@@ -4,12 +4,13 @@
     expect:
       - {method: SAM, noise: symmetric 40 %, low: 85, high: 95}
       - {method: SGD, noise: symmetric, rate: 0.6, dataset: digits, model: mlp, high: 70, rule: best}
-      - {method: SGD, noise: symmetric, value: detection.small_loss.auc, low: 0.9}
+      - {suite: detectors, method: SGD, noise: symmetric, value: detection.small_loss.auc, low: 0.9}
 
 ``noise`` is what a table or a plan calls it, or its kind alone (then every rate, or the one that ``rate`` names);
 ``dataset`` and ``model`` are needed only to pick one of several. A window holds for every cell that it fits, on the
 mean over seeds: of accuracies in percent, or of the number at the path ``value`` of a record's ``result`` as it stands
-there. A cell with a run that diverged, failed or is missing does not hold.
+there. A cell with a run that diverged, failed or is missing does not hold. A window with ``suite`` is for results of
+that suite, and is passed over in a report that has none.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from noisybench.report.document import Report
     from noisybench.suite.reading import Node
 
-KEYS = ("method", "noise", "rate", "dataset", "model", "rule", "value", "low", "high")
+KEYS = ("suite", "method", "noise", "rate", "dataset", "model", "rule", "value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,13 @@ class Window:
     model: str | None = None
     rule: str | None = None
     value: str | None = None
+    suite: str | None = None
 
-    def fits(self, grid: Grid, column: Column, row: str, entry: Entry) -> bool:
-        """The window is for this cell."""
+    def fits(self, suite: str, grid: Grid, column: Column, row: str, entry: Entry) -> bool:
+        """The window is for this cell, of a report on this suite (or several; then the cell knows its own)."""
         return (
-            self.method in (row, entry.cell.method, entry.cell.variant)
+            self.suite in (None, entry.cell.suite or suite)
+            and self.method in (row, entry.cell.method, entry.cell.variant)
             and self.noise in (column.label, column.short, column.kind)
             and (self.rate is None or (column.rate is not None and abs(column.rate - self.rate) < 1e-9))
             and self.dataset in (None, grid.dataset)
@@ -132,6 +135,7 @@ def _window(node: Node, rule: str | None) -> Window:
         _word(node, "model"),
         _word(node, "rule") or rule,
         value,
+        _word(node, "suite"),
     )
 
 
@@ -158,15 +162,21 @@ def _number(node: Node, key: str, least: float, most: float) -> float | None:
 
 
 def outcomes(report: Report, windows: Sequence[Window]) -> list[Outcome]:
-    """Every window with every cell that it fits, in the file's order. InputError for a window that fits none."""
+    """Every window with every cell that it fits, in the file's order. InputError for a window that fits none, and where
+    all of them are for other suites."""
     grids = {report.rule: report.grids}
+    suites = {cell.suite or report.study.suite for cell in report.study.cells}
+    asked = [window for window in windows if window.suite is None or window.suite in suites]
+    if windows and not asked:
+        others = ", ".join(dict.fromkeys(str(window.suite) for window in windows))
+        raise InputError(f"{windows[0].place}: all windows are for other suites than {', '.join(suites)}: {others}")
     out = []
-    for window in windows:
+    for window in asked:
         rule = window.rule or report.rule
         if rule not in grids:
             grids[rule] = make_grids(report.study, rule)
         places = [(g, c, row, e) for g in grids[rule] for c in g.columns for row, e in g.column(c).items()]
-        found = [place for place in places if window.fits(*place)]
+        found = [place for place in places if window.fits(report.study.suite, *place)]
         if not found:
             raise InputError(f"{window.place}: no cell of the report has {_asked(window, places)}")
         _check_value(window, [entry for _, _, _, entry in found])

@@ -82,6 +82,25 @@ def test_other_numbers_of_the_records_have_windows_too(tmp_path: Path, window: s
     assert told in str(outcome)
 
 
+def test_a_window_for_a_suite_is_passed_over_where_the_report_has_no_result_of_it(tmp_path: Path) -> None:
+    one, two = cell("SGD", 0.4, seeds=(0,)), cell("SGD", 0.2, seeds=(0,))
+    folders = {
+        name: store(tmp_path / name, plan([planned], suite=name), [record(planned, 0, 80.0)])
+        for name, planned in (("one", one), ("two", two))
+    }
+    head = "expect:\n"
+    line = "  - {{suite: {}, method: SGD, noise: symmetric, low: {}}}\n"
+    (tmp_path / "both.yaml").write_text(head + line.format("one", 70) + line.format("two", 90))
+    windows = read_windows(tmp_path / "both.yaml")
+    assert [outcome.holds for outcome in outcomes(report(folders["one"]), windows)] == [True]
+    assert [outcome.holds for outcome in outcomes(report(folders["two"]), windows)] == [False]
+    found = outcomes(report(*folders.values()), windows)
+    assert [(outcome.holds, "symmetric 20 %" in outcome.cell) for outcome in found] == [(True, False), (False, True)]
+    (tmp_path / "other.yaml").write_text(head + line.format("three", 70))
+    with pytest.raises(InputError, match="all windows are for other suites than one: three"):
+        outcomes(report(folders["one"]), read_windows(tmp_path / "other.yaml"))
+
+
 def test_a_value_that_no_record_has_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         check(tmp_path, "expect:\n  - {method: SAM, noise: symmetric, value: data.test_sizes, low: 1}\n")
