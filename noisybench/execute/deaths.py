@@ -20,7 +20,7 @@ class Deaths:
     counted: Counter[str] = field(default_factory=Counter)
     reached: dict[str, int] = field(default_factory=dict)  # epochs in a run's checkpoint at its last death
 
-    def end(self, run_id: str, epochs: int, *, memory: bool = False) -> str | None:
+    def count(self, run_id: str, epochs: int, *, memory: bool = False) -> str | None:
         """Count one; ``epochs`` are in its checkpoint now. Where the run is to be given up: how often, for a record."""
         if epochs > self.reached.get(run_id, 0) and not memory:
             self.counted[run_id] = 0

@@ -225,7 +225,7 @@ class Crew:
         often = None
         if hand.ready:
             epochs = epochs_done(self.session.store.folder(spec.run_id)) or 0
-            often = self.deaths.end(spec.run_id, epochs, memory=memory)
+            often = self.deaths.count(spec.run_id, epochs, memory=memory)
         if often is None:
             text = f"its worker {why}; it goes on from its last checkpoint"
             self.observe({"type": "log", "run_id": spec.run_id, "text": text})

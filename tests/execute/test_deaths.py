@@ -7,7 +7,7 @@ from noisybench.execute.deaths import DEATHS, Deaths
 
 def ends(epochs, **how):
     deaths = Deaths()
-    return [deaths.end("run", epoch, **how) for epoch in epochs]
+    return [deaths.count("run", epoch, **how) for epoch in epochs]
 
 
 def test_three_deaths_without_a_newer_checkpoint_end_a_run():
@@ -28,5 +28,5 @@ def test_deaths_for_lack_of_memory_count_however_far_the_run_got():
 
 def test_runs_are_counted_each_by_itself():
     deaths = Deaths()
-    assert [deaths.end(run, 0) for run in ("a", "b", "a", "b")] == [None] * 4
+    assert [deaths.count(run, 0) for run in ("a", "b", "a", "b")] == [None] * 4
     assert deaths.counted == {"a": 2, "b": 2}

@@ -100,8 +100,11 @@ from pathlib import Path
 from noisybench.execute import work, worker
 
 mark = Path({mark!r})
-taken = not mark.exists()
-mark.touch()
+try:
+    mark.touch(exist_ok=False)  # of workers that start at once, one
+    taken = True
+except FileExistsError:
+    taken = False
 
 
 def let_go(device):

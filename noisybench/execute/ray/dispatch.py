@@ -241,7 +241,7 @@ class Dispatch:
             self._give_back(flight)
         else:
             epochs = epochs_done(self.session.store.folder(run_id)) or 0
-            often = self.deaths.end(run_id, epochs, memory=end.memory)
+            often = self.deaths.count(run_id, epochs, memory=end.memory)
             if often is not None:
                 reason = f"its worker {end.why}, {often}"
                 self.debts.append(Debt(0.0, spec, flight.session, reason, end.details))

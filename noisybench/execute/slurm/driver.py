@@ -290,7 +290,7 @@ class Driver:
 
     def _lost(self, run_id: str, job: str, place: Place, why: str) -> None:
         epochs = epochs_done(self.session.store.folder(run_id)) or 0
-        often = self.losses.end(run_id, epochs, memory="memory" in why.lower())
+        often = self.losses.count(run_id, epochs, memory="memory" in why.lower())
         if often is None:
             text = f"its job {job} {_verb(why)}; it goes on in another job, from its last checkpoint"
             self.observe({"type": "log", "run_id": run_id, "text": text})
